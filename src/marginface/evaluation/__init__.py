@@ -1,0 +1,1 @@
+"""Scores to rates with intervals; NumPy only, never imports torch."""

@@ -1,0 +1,69 @@
+"""Files that are either the old one or the whole new one, never a part.
+
+The new content goes to a temporary name beside the target, is flushed to the disk, and takes the
+target's name in one step. A process killed at any moment, or a full disk, leaves the old file.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from marginface.errors import CheckpointWriteError
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path; when the block ends well, it becomes `target` in one step.
+
+    Args:
+        target: The file to write or replace; its folder is made if absent.
+
+    Raises:
+        CheckpointWriteError: If the disk refuses; `target` is then what it was before.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as cause:
+        raise CheckpointWriteError(
+            f"{target} could not be written ({cause.strerror or cause}); "
+            "what was there before is untouched; free some space or check the rights"
+        ) from cause
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(target: Path, content: bytes | str) -> None:
+    """Write `content` to `target` in one step; text is UTF-8.
+
+    Raises:
+        CheckpointWriteError: If the disk refuses; `target` is then what it was before.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this the rename itself can be lost when the power goes.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
