@@ -106,8 +106,8 @@ class ModelContract:
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise ValueError(f"dim must be at least 1, got {self.dim}")
-        if len(self.input_size) != 2 or min(self.input_size) < 1:
-            raise ValueError(f"input_size must be (height, width), got {self.input_size}")
+        if min(self.input_size) < 1:
+            raise ValueError(f"input_size must be at least (1, 1), got {self.input_size}")
         if self.colour not in COLOURS:
             raise ValueError(f"colour must be one of {', '.join(COLOURS)}; got {self.colour!r}")
         if self.template not in TEMPLATES:
@@ -189,6 +189,8 @@ def _typed(content: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, list) and not all(type(item) in (int, float) for item in value):
             raise _altered(name, value)
     data, threshold = content["training_data"], content["threshold"]
+    if [type(item) for item in content["input_size"]] != [int, int]:
+        raise _altered("input_size", content["input_size"])
     for item in fields(TrainingData):
         if type(data.get(item.name)) is not item.type:
             raise _altered("training_data", data)

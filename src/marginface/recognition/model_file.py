@@ -20,7 +20,7 @@ from marginface.files import write_atomically
 from marginface.recognition.contract import ModelContract, read_kind
 
 
-def save_model(path: Path, backbone: nn.Module, contract: ModelContract) -> None:
+def save_model(path: str | Path, backbone: nn.Module, contract: ModelContract) -> None:
     """Write a backbone and its contract to one file, in one step.
 
     Args:
@@ -38,10 +38,10 @@ def save_model(path: Path, backbone: nn.Module, contract: ModelContract) -> None
     }
     _check_tensors(str(path), contract, tensors)
     # The whole file is made in memory, so that a full disk is an error of ours and not of Rust.
-    write_atomically(path, save(tensors, contract.to_metadata()))
+    write_atomically(Path(path), save(tensors, contract.to_metadata()))
 
 
-def load_model(path: Path) -> tuple[nn.Module, ModelContract]:
+def load_model(path: str | Path) -> tuple[nn.Module, ModelContract]:
     """Read a model file: the network in evaluation mode, on the CPU, and its contract.
 
     Raises:
@@ -54,7 +54,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelContract]:
     return backbone.eval(), contract
 
 
-def read_contract(path: Path) -> ModelContract:
+def read_contract(path: str | Path) -> ModelContract:
     """Read only the contract of a model file, which is fast whatever the size of the network.
 
     Raises:
