@@ -1,0 +1,171 @@
+"""The identity head: it owns the class vectors, walks over the classes and applies a loss."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from marginface.axes import Float, Int, Tensor
+from marginface.heads.pooling import pool_chunked, pool_dense
+from marginface.losses.base import Loss, OwnClass
+from marginface.losses.options import check_choice
+from marginface.sphere import clamp_cosine, inverse_lengths, normalise
+
+INITIAL_STD = 0.01
+
+
+class IdentityHead(nn.Module):
+    """Hold one prototype per identity and turn raw features and labels into the loss.
+
+    All arithmetic is float32, or float64 if features or prototypes are, whatever autocast says: the
+    largest bf16 below 1 is already 5 degrees away from it. Rows with the label -1 are left out
+    before anything else, so they neither draw a margin nor move a statistic.
+
+    Args:
+        num_identities: Number of classes, at least 2.
+        dim: Length of a feature vector.
+        loss: A loss from `marginface.losses`; it becomes part of the module and its state.
+        chunk: None forms the whole batch × classes matrix; a number streams that many classes at a
+            time, with the same value and gradients. Take 512 to 4096 from about 10,000 classes on.
+        sample_rate: Only 1.0; sampling the classes is not available yet.
+        process_group: Only None; spreading the classes over processes is not available yet.
+        generator: Draws the initial prototypes; None for the default generator.
+
+    Raises:
+        ValueError: If a number is out of range or a switch is not available yet.
+
+    Example:
+        >>> from marginface.losses import make_loss
+        >>> head = IdentityHead(num_identities=3, dim=4, loss=make_loss("cosface"))
+        >>> head(torch.randn(5, 4), torch.tensor([0, 1, 2, -1, 0])).shape
+        torch.Size([])
+    """
+
+    def __init__(
+        self,
+        num_identities: int,
+        dim: int,
+        loss: Loss,
+        *,
+        chunk: int | None = None,
+        sample_rate: float = 1.0,
+        process_group: object | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if num_identities < 2:
+            raise ValueError(
+                f"num_identities must be at least 2, got {num_identities}; one person alone has "
+                "nobody to be told apart from"
+            )
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}")
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk must be None or at least 1 class, got {chunk}")
+        if sample_rate != 1.0:
+            raise ValueError(
+                f"sample_rate must be 1.0, got {sample_rate}; sampling the classes is not "
+                "available yet"
+            )
+        if process_group is not None:
+            raise ValueError(
+                f"process_group must be None, got {process_group!r}; spreading the classes over "
+                "processes is not available yet"
+            )
+        self.num_identities = num_identities
+        self.dim = dim
+        self.loss = loss
+        self.chunk = chunk
+        start = torch.empty(num_identities, dim).normal_(0, INITIAL_STD, generator=generator)
+        self.prototypes = nn.Parameter(start)
+        self.last_statistics: dict[str, Tensor] = {}
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch dim"],
+        labels: Int[Tensor, " batch"],
+        *,
+        reduction: str = "mean",
+    ) -> Float[Tensor, ""]:
+        """Return the loss of a batch, over its labelled rows.
+
+        Afterwards `last_statistics` holds the detached means `own_cosine` and `norm` of these rows.
+
+        Args:
+            features: Backbone outputs, raw, any length.
+            labels: Class of each row, -1 to ignore the row.
+            reduction: "mean" over the labelled rows, or their "sum", for batches in several parts.
+
+        Raises:
+            TypeError: If the labels are not whole numbers.
+            ValueError: If a shape or a label is out of range.
+        """
+        check_choice("reduction", reduction, ("mean", "sum"))
+        with torch.autocast(features.device.type, enabled=False):
+            embeddings, norms, labels = self._labelled(features, labels)
+            if labels.numel() == 0:
+                self.last_statistics = {}
+                # Empty sums, so that gradients exist and are zero.
+                return embeddings.sum() + self.prototypes[:0].to(embeddings.dtype).sum()
+            own = self._own(embeddings, norms, labels)
+            own = OwnClass(own.cosine, norms, self.loss.observe(own.cosine, norms))
+            target = self.loss.target(own)
+            if self.chunk is None:
+                pooled = pool_dense(self.loss, embeddings, self.prototypes, labels, own)
+            else:
+                pooled = pool_chunked(
+                    self.loss, embeddings, self.prototypes, labels, own, chunk=self.chunk
+                )
+            rows = self.loss.row_losses(target, pooled, own)
+            self.last_statistics = {
+                "own_cosine": own.cosine.detach().mean(),
+                "norm": norms.detach().mean(),
+            }
+            return rows.mean() if reduction == "mean" else rows.sum()
+
+    def logits(
+        self, features: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "labelled classes"]:
+        """Return the scores over all classes, dense: what the softmax sees. For study.
+
+        Rows labelled -1 are left out. Margins are drawn, running statistics stay as they are.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            embeddings, norms, labels = self._labelled(features, labels)
+            cosines = embeddings @ normalise(self.prototypes.to(embeddings.dtype)).T
+            return self.loss.logits(cosines, labels, self._own(embeddings, norms, labels))
+
+    def extra_repr(self) -> str:
+        """Show the sizes and the switch."""
+        return f"num_identities={self.num_identities}, dim={self.dim}, chunk={self.chunk}"
+
+    def _labelled(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Check and drop rows; return embeddings, norms and labels of those that remain."""
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise ValueError(
+                f"features must have shape (batch, {self.dim}), got {tuple(features.shape)}"
+            )
+        if labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"labels must have shape ({features.shape[0]},), got {tuple(labels.shape)}"
+            )
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise TypeError(f"labels must be int64 class indices, got {labels.dtype}")
+        labels = labels.to(torch.int64)
+        if labels.numel():
+            low, high = (int(end) for end in labels.aminmax())
+            if low < -1 or high >= self.num_identities:
+                raise ValueError(
+                    f"labels must lie in [0, {self.num_identities - 1}], or be -1 to ignore a row, "
+                    f"got {low if low < -1 else high}; is num_identities that of the data set?"
+                )
+            if low == -1:
+                features, labels = features[labels >= 0], labels[labels >= 0]
+        dtype = torch.promote_types(features.dtype, self.prototypes.dtype)
+        features = features.to(torch.promote_types(dtype, torch.float32))
+        norms = torch.linalg.vector_norm(features, dim=1)
+        return features * inverse_lengths(norms)[:, None], norms, labels
+
+    def _own(self, embeddings: Tensor, norms: Tensor, labels: Tensor) -> OwnClass:
+        # A sparse gradient joins the dense one in place; a dense one would be classes × dim again.
+        prototypes = F.embedding(labels, self.prototypes, sparse=True).to(embeddings.dtype)
+        return OwnClass(clamp_cosine((embeddings * normalise(prototypes)).sum(dim=1)), norms)

@@ -1,0 +1,138 @@
+"""One number per row from all other classes: dense, or streamed in slices of the classes.
+
+    pooled_i = log Σ_{j≠y_i} e^{t_ij}   or   Σ_{j≠y_i} t_ij,     t_ij = loss.others(cos θ_ij)
+
+Streamed, a batch × classes matrix never exists: the classes are visited in chunks, twice. Forward
+keeps only the running pool. Backward computes each chunk's terms again, differentiates them by
+autograd within the chunk, and writes the prototypes' gradient into one buffer. With
+g_ij = ∂L/∂cos θ_ij, x̂ and ŵ unit vectors:
+
+    ∂L/∂x̂_i = Σ_j g_ij·ŵ_j,     ∂L/∂w_j = ( Σ_i g_ij·x̂_i - ŵ_j·Σ_i g_ij·cos θ_ij ) / |w_j|
+
+so normalised prototypes are never stored either.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from marginface.axes import Float, Int, Tensor
+from marginface.losses.base import Loss, OwnClass
+from marginface.sphere import inverse_lengths, normalise
+
+
+def pool_dense(
+    loss: Loss,
+    embeddings: Float[Tensor, "batch dim"],
+    prototypes: Float[Tensor, "classes dim"],
+    labels: Int[Tensor, " batch"],
+    own: OwnClass,
+) -> Float[Tensor, " batch"]:
+    """Pool by plain autograd over the whole batch × classes matrix."""
+    cosines = embeddings @ normalise(prototypes.to(embeddings.dtype)).T
+    terms = loss.others(cosines, own)
+    if loss.pool == "sum":
+        return terms.scatter(1, labels[:, None], 0).sum(dim=1)
+    return terms.scatter(1, labels[:, None], -math.inf).logsumexp(dim=1)
+
+
+def pool_chunked(
+    loss: Loss,
+    embeddings: Float[Tensor, "batch dim"],
+    prototypes: Float[Tensor, "classes dim"],
+    labels: Int[Tensor, " batch"],
+    own: OwnClass,
+    *,
+    chunk: int,
+) -> Float[Tensor, " batch"]:
+    """Pool chunk by chunk; same value and gradients as `pool_dense`, to rounding."""
+    return _Streamed.apply(  # type: ignore[no-untyped-call]
+        embeddings, prototypes, own.cosine, own.norms, own.state, labels, loss, chunk
+    )
+
+
+class _Streamed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        embeddings: Tensor,
+        prototypes: Tensor,
+        cosine_y: Tensor,
+        norms: Tensor,
+        state: Tensor | None,
+        labels: Tensor,
+        loss: Loss,
+        chunk: int,
+    ) -> Tensor:
+        own = OwnClass(cosine_y, norms, state)
+        is_sum = loss.pool == "sum"
+        pooled = embeddings.new_full(labels.shape, 0 if is_sum else -math.inf)
+        for start, _, _, cosines in _walk(embeddings, prototypes, chunk):
+            terms = loss.others(cosines, own)
+            if is_sum:
+                pooled += _without_own(terms, labels, start, 0).sum(dim=1)
+            else:
+                terms = _without_own(terms, labels, start, -math.inf)
+                pooled = torch.logaddexp(pooled, terms.logsumexp(dim=1))
+        ctx.save_for_backward(embeddings, prototypes, cosine_y, norms, state, labels, pooled)
+        ctx.loss, ctx.chunk = loss, chunk
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
+        embeddings, prototypes, cosine_y, norms, state, labels, pooled = ctx.saved_tensors
+        rows = [cosine_y.detach().requires_grad_(), norms.detach().requires_grad_()]
+        row_gradients = [torch.zeros_like(row) for row in rows]
+        to_embeddings = torch.zeros_like(embeddings)
+        to_prototypes = torch.empty_like(prototypes)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            for start, weights, inverse, cosines in _walk(embeddings, prototypes, ctx.chunk):
+                with torch.enable_grad():
+                    leaf = cosines.detach().requires_grad_()
+                    terms = ctx.loss.others(leaf, OwnClass(rows[0], rows[1], state))
+                slopes = _pool_slopes(ctx.loss, terms.detach(), pooled, gradient)
+                slopes = _without_own(slopes, labels, start, 0)
+                to_cosines, *to_rows = torch.autograd.grad(
+                    terms, [leaf, *rows], slopes, allow_unused=True
+                )
+                for total, part in zip(row_gradients, to_rows, strict=True):
+                    if part is not None:
+                        total += part
+                part_of_prototypes = to_prototypes[start : start + len(weights)]
+                along = (to_cosines * cosines).sum(dim=0) * inverse * inverse
+                to_cosines = to_cosines * inverse
+                to_embeddings.addmm_(to_cosines, weights)
+                part_of_prototypes.copy_(to_cosines.T @ embeddings - along[:, None] * weights)
+        return to_embeddings, to_prototypes, *row_gradients, None, None, None, None
+
+
+def _walk(
+    embeddings: Tensor, prototypes: Tensor, chunk: int
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Yield each chunk's first class, raw prototypes, inverse lengths and cosines (one buffer)."""
+    buffer = embeddings.new_empty(len(embeddings) * min(chunk, len(prototypes)))
+    for start in range(0, len(prototypes), chunk):
+        with torch.no_grad():
+            weights = prototypes[start : start + chunk].to(embeddings.dtype)
+            inverse = inverse_lengths(torch.linalg.vector_norm(weights, dim=1))
+            cosines = buffer[: len(embeddings) * len(weights)].view(len(embeddings), -1)
+            torch.mm(embeddings, weights.T, out=cosines)
+            cosines *= inverse
+        yield start, weights, inverse, cosines
+
+
+def _without_own(values: Tensor, labels: Tensor, start: int, fill: float) -> Tensor:
+    """Put `fill` at each row's own class, if it lies in this chunk; writes into `values`."""
+    place = (labels - start).clamp(0, values.shape[1] - 1)[:, None]
+    is_here = (place[:, 0] + start == labels)[:, None]
+    return values.scatter_(1, place, torch.where(is_here, fill, values.gather(1, place)))
+
+
+def _pool_slopes(loss: Loss, terms: Tensor, pooled: Tensor, gradient: Tensor) -> Tensor:
+    """Return the pool's derivative by each term, times the gradient of the row."""
+    if loss.pool == "sum":
+        return gradient[:, None].expand_as(terms).clone()
+    return torch.exp(terms - pooled[:, None]).mul_(gradient[:, None])

@@ -1,0 +1,34 @@
+"""The checks of constructor options, each with its hint."""
+
+import math
+from collections.abc import Iterable
+
+from marginface.errors import unknown_name
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise unless `value` is finite and above 0."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be finite and greater than 0, got {value}")
+
+
+def check_angle(name: str, value_rad: float, *, high: float = math.pi / 2) -> None:
+    """Raise unless the angle lies in [0, high]; a value that looks like degrees gets the hint."""
+    if not 0 <= value_rad <= high:
+        limit = "π" if high == math.pi else "π/2"
+        is_degrees = value_rad > math.pi / 2 and value_rad > 2
+        hint = f"; if it is in degrees, pass math.radians({value_rad})" if is_degrees else ""
+        raise ValueError(f"{name} must lie in [0, {limit}], got {value_rad}{hint}")
+
+
+def check_fraction(name: str, value: float, *, unit: str = "") -> None:
+    """Raise unless `value` lies in [0, 1]; `unit` says what it is a part of."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value}{unit and '; ' + unit}")
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise unless `value` is one of the choices, naming the nearest."""
+    known = list(choices)
+    if value not in known:
+        raise unknown_name(name, value, known)
