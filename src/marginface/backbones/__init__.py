@@ -10,10 +10,22 @@ from typing import Any
 
 from marginface.backbones.base import Backbone, freeze_stages
 from marginface.backbones.iresnet import IResNet
+from marginface.backbones.mobilefacenet import MobileFaceNet
+from marginface.backbones.sface import SFaceNet, folded_sface_onnx, load_public_sface
 from marginface.backbones.timm_adapter import make_timm
 from marginface.errors import unknown_name
 
-__all__ = ["BACKBONES", "Backbone", "IResNet", "freeze_stages", "make_backbone"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "IResNet",
+    "MobileFaceNet",
+    "SFaceNet",
+    "folded_sface_onnx",
+    "freeze_stages",
+    "load_public_sface",
+    "make_backbone",
+]
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "iresnet18": partial(IResNet, blocks=(2, 2, 2, 2)),
@@ -23,6 +35,8 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "iresnet200": partial(IResNet, blocks=(6, 26, 60, 6)),
     # Small enough that one CPU core sees hundreds of 56-pixel pictures a second in training.
     "iresnet_tiny": partial(IResNet, blocks=(1, 1, 1, 1), widths=(32, 64, 128, 256), stem_stride=2),
+    "mobilefacenet": MobileFaceNet,
+    "sface": SFaceNet,
 }
 
 _TIMM = "timm:"
@@ -37,7 +51,7 @@ def make_backbone(
 
     Args:
         name: A row of `BACKBONES`, or "timm:NAME" for a network of the package timm.
-        dim: Length of the feature; unset, the family's own (512).
+        dim: Length of the feature; unset, the family's own: 128 for sface, else 512.
         input_size: Side of the square input, in pixels.
         options: Keywords of the row's class, such as `dropout` or `widths`.
 
