@@ -1,0 +1,30 @@
+"""Config, builder, loop and checkpoints: from a packed data set to a model file."""
+
+from marginface.training.config import (
+    BackboneConfig,
+    DataConfig,
+    HeadConfig,
+    LossConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from marginface.training.interrupts import TrainingInterrupted
+from marginface.training.loop import train
+from marginface.training.rundir import TrainResult, read_config
+from marginface.training.runlog import read_log
+
+__all__ = [
+    "BackboneConfig",
+    "DataConfig",
+    "HeadConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "TrainConfig",
+    "TrainResult",
+    "TrainingInterrupted",
+    "read_config",
+    "read_log",
+    "train",
+]

@@ -1,0 +1,231 @@
+"""From a config to the parts of a run: the only file that reads the one and calls the others."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD
+from torch.optim.swa_utils import AveragedModel
+
+from marginface.axes import Tensor
+from marginface.backbones import SFaceNet, load_public_sface, make_backbone
+from marginface.data import BatchLoader, PackedFaces, read_identity_list
+from marginface.errors import DataError, ModelFileError, unknown_name
+from marginface.heads import IdentityHead
+from marginface.losses import make_loss
+from marginface.recognition import ModelContract, TrainingData, load_model
+from marginface.training.config import WITHOUT_EFFECT, BackboneConfig, TrainConfig, flat
+from marginface.training.ema import make_ema
+from marginface.training.optimizer import freeze, make_optimizer
+from marginface.training.seeds import random_stream
+from marginface.weights import PUBLIC_WEIGHTS, resolve_weights
+
+SFACE = "sface"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The parts of one run, ready for its first step.
+
+    Args:
+        backbone: The network, in training mode but for its frozen stages.
+        head: The class vectors with the loss.
+        optimizer: Gradient descent over both.
+        ema: The running average of the backbone, if there is one.
+        frozen: The stages that do not learn.
+    """
+
+    backbone: nn.Module
+    head: IdentityHead
+    optimizer: SGD
+    ema: AveragedModel | None
+    frozen: list[nn.Module]
+
+    @property
+    def final_backbone(self) -> nn.Module:
+        """The network to judge with and to save: the average where there is one."""
+        return self.backbone if self.ema is None else self.ema.module
+
+    def start_training(self) -> None:
+        """Put everything that learns into training mode."""
+        self.backbone.train()
+        self.head.train()
+        for stage in self.frozen:
+            stage.eval()
+
+    def live_tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that a step may change, by name; writing to one changes the run."""
+        tensors = {f"backbone/{key}": item for key, item in self.backbone.state_dict().items()}
+        tensors |= {f"head/{key}": item for key, item in self.head.state_dict().items()}
+        if self.ema is not None:
+            tensors |= {f"ema/{key}": item for key, item in self.ema.state_dict().items()}
+        for part, module in (("backbone", self.backbone), ("head", self.head)):
+            for key, parameter in module.named_parameters():
+                if parameter in self.optimizer.state:
+                    momentum = self.optimizer.state[parameter]["momentum_buffer"]
+                    tensors[f"momentum/{part}/{key}"] = momentum
+        return tensors
+
+
+def build_parts(config: TrainConfig, pack: PackedFaces) -> Parts:
+    """Build network, head and optimiser with their first weights.
+
+    The backbone is drawn from the seed and `config.backbone` alone, the class vectors from the
+    seed, their number and their length; so runs that differ in the loss start alike.
+
+    Raises:
+        ValueError: If a name or option is unknown.
+        WeightsError: If public weights are not on this machine.
+        ModelFileError: If the file to start from does not hold this network.
+    """
+    with random_stream(config.seed, "backbone"):
+        backbone = _make_backbone(config.backbone)
+    with random_stream(config.seed, "loss"):
+        loss = make_loss(config.loss.name, **config.loss.options)
+    with random_stream(config.seed, "head"):
+        head = IdentityHead(
+            num_identities=len(pack.identities),
+            dim=config.backbone.dim,
+            loss=loss,
+            chunk=config.head.chunk,
+        )
+    backbone.to(config.device)
+    head.to(config.device)
+    if config.channels_last:
+        backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    frozen = freeze(backbone, config.freeze)
+    optimizer = make_optimizer(
+        backbone,
+        head,
+        config.optimizer,
+        layer_rates=config.layer_rates,
+        head_lr_ratio=config.head_lr_ratio,
+    )
+    ema = None if config.ema_decay is None else make_ema(backbone, decay=config.ema_decay)
+    parts = Parts(backbone=backbone, head=head, optimizer=optimizer, ema=ema, frozen=frozen)
+    parts.start_training()
+    return parts
+
+
+def open_training_data(config: TrainConfig) -> PackedFaces:
+    """Open the pack, cut down to the chosen identities.
+
+    Raises:
+        DataError: If it is missing or broken, has one identity only, or not one whole batch.
+    """
+    pack = PackedFaces.open(config.data.path)
+    if config.data.identities is not None:
+        pack = pack.subset(identities=read_identity_list(config.data.identities))
+    count = len(pack.identities)
+    if count < 2:
+        raise DataError(f"{config.data.path} must hold 2 identities or more, got {count}")
+    if len(pack) < config.batch_size:
+        raise DataError(
+            f"{config.data.path} must hold one batch of {config.batch_size} pictures or more, "
+            f"got {len(pack):,}; lower batch_size"
+        )
+    return pack
+
+
+def total_steps(config: TrainConfig, images: int) -> int:
+    """Return the length of the run in optimiser steps; an epoch is the whole batches in it."""
+    if config.steps is not None:
+        return config.steps
+    return max(1, round((config.epochs or 0) * (images // config.batch_size)))
+
+
+def make_batches(config: TrainConfig, pack: PackedFaces, *, start_step: int) -> BatchLoader:
+    """Return the batches of the run from one step on."""
+    return BatchLoader(
+        pack,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        augmentation=config.data.augmentation,
+        size=config.backbone.input_size,
+        workers=config.data.workers,
+        start_step=start_step,
+    )
+
+
+def run_identity(config: TrainConfig, pack: PackedFaces) -> dict[str, Any]:
+    """Return all that decides the numbers of the run, by dotted name."""
+    settings = flat(config.to_dict())
+    decisive = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
+    return decisive | {
+        "data.fingerprint": pack.fingerprint,
+        "data.images": len(pack),
+        "data.identities": len(pack.identities),
+    }
+
+
+def make_contract(config: TrainConfig, pack: PackedFaces) -> ModelContract:
+    """Return the contract that the run's model file carries."""
+    side = config.backbone.input_size
+    name = str(pack.meta.get("name", config.data.path.name))
+    return ModelContract(
+        architecture=config.backbone.name,
+        options=dict(config.backbone.options),
+        input_size=(side, side),
+        dim=config.backbone.dim,
+        loss=config.loss.name,
+        loss_options=dict(config.loss.options),
+        training_data=TrainingData(
+            name=name,
+            identities=len(pack.identities),
+            images=len(pack),
+            fingerprint=pack.fingerprint,
+        ),
+        licence_note=_licence_note(config, pack, name),
+        versions=versions(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that numbers can depend on."""
+    return {
+        "marginface": version("marginface"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _make_backbone(config: BackboneConfig) -> nn.Module:
+    backbone = make_backbone(
+        config.name, dim=config.dim, input_size=config.input_size, **config.options
+    )
+    if config.weights == SFACE:
+        if not isinstance(backbone, SFaceNet):
+            raise ValueError(
+                f"backbone.weights 'sface' must go with backbone.name 'sface', got {config.name!r}"
+            )
+        load_public_sface(backbone, resolve_weights(SFACE))
+    elif config.weights is not None:
+        _load_weights(backbone, config, Path(config.weights))
+    return backbone
+
+
+def _load_weights(backbone: nn.Module, config: BackboneConfig, path: Path) -> None:
+    if path.suffix != ".safetensors" and not path.exists():
+        raise unknown_name("backbone.weights", str(path), [SFACE, "MODEL.safetensors"])
+    other, contract = load_model(path)
+    there = (contract.architecture, contract.dim, contract.input_size[0])
+    if there != (config.name, config.dim, config.input_size):
+        raise ModelFileError(
+            f"{path} must hold {config.name} with dim {config.dim} and input_size "
+            f"{config.input_size}, got {there[0]} with dim {there[1]} and input_size {there[2]}"
+        )
+    backbone.load_state_dict(other.state_dict())
+
+
+def _licence_note(config: TrainConfig, pack: PackedFaces, name: str) -> str:
+    notes = [str(pack.meta.get("licence", f"trained on {name}, whose terms are not stated"))]
+    if config.backbone.weights == SFACE:
+        public = PUBLIC_WEIGHTS[SFACE]
+        notes.append(f"fine-tuned from public weights under {public.licence} ({public.source})")
+    elif config.backbone.weights is not None:
+        notes.append(f"fine-tuned from {Path(config.backbone.weights).name}")
+    return "; ".join(notes)

@@ -1,0 +1,75 @@
+"""What a run tells while it goes on: a JSON-lines log, and TensorBoard events beside it.
+
+Both survive a kill: on resuming, records past the checkpoint and a half-written last line go, and
+the steps that are done again are written again.
+"""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from marginface.files import write_atomically
+
+
+class RunLog:
+    """Append records to `log.jsonl`, and their numbers to TensorBoard.
+
+    Args:
+        run_dir: The run's folder.
+        step: The step the run goes on from; what was logged past it is dropped.
+        keeps_tensorboard: Whether TensorBoard events are written.
+    """
+
+    def __init__(self, run_dir: Path, *, step: int, keeps_tensorboard: bool) -> None:
+        path = run_dir / "log.jsonl"
+        kept = [json.dumps(record) for record in read_log(path) if record["step"] <= step]
+        write_atomically(path, "".join(f"{line}\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._events: SummaryWriter | None = None
+        if keeps_tensorboard:
+            self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, record: dict[str, Any], *, group: str) -> None:
+        """Append one record, which holds at least `step`.
+
+        Args:
+            record: Plain numbers by name.
+            group: Heading of the numbers in TensorBoard.
+        """
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        if self._events is not None:
+            for name, value in record.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._events.add_scalar(f"{group}/{name}", value, record["step"])
+            self._events.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a log; a last line cut off by a kill is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        records.append(record)
+    return records

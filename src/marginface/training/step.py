@@ -1,0 +1,120 @@
+"""One optimiser step: gradients of a whole batch in micro-batches, checked before they are used.
+
+    gradient = (1/N) Σ over all labelled rows of the batch, N their number
+
+whatever the number of micro-batches. The backbone may run under bf16 autocast; features are
+float32 before they meet the head.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from marginface.axes import Float, Int, Tensor, UInt8
+from marginface.data import to_float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutcome:
+    """What one step saw.
+
+    Args:
+        loss: Mean over the labelled rows of the batch.
+        gradient_norm: Length of the backbone's gradient before clipping.
+        statistics: What the head tells, as means over the batch.
+        broken_rows: Rows whose feature is NaN or infinite, by position in the batch.
+        is_finite: Whether loss and gradients are; if not, no weight was changed.
+    """
+
+    loss: float
+    gradient_norm: float
+    statistics: dict[str, float]
+    broken_rows: list[int]
+    is_finite: bool
+
+
+def take_step(
+    backbone: nn.Module,
+    head: nn.Module,
+    optimizer: SGD,
+    images: UInt8[Tensor, "batch 3 height width"],
+    labels: Int[Tensor, " batch"],
+    *,
+    accumulate: int = 1,
+    clip_norm: float | None = None,
+    uses_bf16: bool = False,
+    channels_last: bool = False,
+) -> StepOutcome:
+    """Compute the gradient of the batch and move the weights, unless anything is not finite.
+
+    Args:
+        backbone: The network, in the mode it is to be trained in.
+        head: Called with features, labels and `reduction="sum"`.
+        optimizer: Its rates are set already.
+        images: The batch as stored, on the network's device.
+        labels: -1 is left out.
+        accumulate: Micro-batches to split the batch into.
+        clip_norm: Largest norm of the backbone's gradient; nothing for no limit.
+        uses_bf16: Whether the backbone runs under autocast.
+        channels_last: Whether images are laid out with channels innermost.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    labelled = max(1, int((labels >= 0).sum()))
+    loss, statistics, row = 0.0, dict[str, float](), 0
+    parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
+    for some_images, some_labels in parts:
+        inputs = to_float(some_images)
+        if channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=uses_bf16):
+            features = backbone(inputs)
+        features = features.float()
+        value = head(features, some_labels, reduction="sum") / labelled
+        loss += float(value)
+        if not math.isfinite(loss):
+            broken = [row + position for position in _broken_rows(features)]
+            return _not_finite(loss, math.nan, broken)
+        value.backward()
+        row += len(some_labels)
+        _add_statistics(statistics, head, share=len(some_labels) / len(labels))
+    limit = math.inf if clip_norm is None else clip_norm
+    gradient_norm = float(nn.utils.clip_grad_norm_(backbone.parameters(), limit))
+    if not (math.isfinite(gradient_norm) and _has_finite_gradients(head)):
+        return _not_finite(loss, gradient_norm, [])
+    optimizer.step()
+    return StepOutcome(
+        loss=loss,
+        gradient_norm=gradient_norm,
+        statistics=statistics,
+        broken_rows=[],
+        is_finite=True,
+    )
+
+
+def _not_finite(loss: float, gradient_norm: float, broken_rows: list[int]) -> StepOutcome:
+    return StepOutcome(
+        loss=loss,
+        gradient_norm=gradient_norm,
+        statistics={},
+        broken_rows=broken_rows,
+        is_finite=False,
+    )
+
+
+def _broken_rows(features: Float[Tensor, "batch dim"]) -> list[int]:
+    rows = ~torch.isfinite(features).all(dim=1)
+    return [int(row) for row in rows.nonzero().flatten()]
+
+
+def _has_finite_gradients(head: nn.Module) -> bool:
+    gradients = [weight.grad for weight in head.parameters() if weight.grad is not None]
+    return all(math.isfinite(float(torch.linalg.vector_norm(item))) for item in gradients)
+
+
+def _add_statistics(sums: dict[str, float], head: nn.Module, *, share: float) -> None:
+    found: dict[str, Tensor] = getattr(head, "last_statistics", None) or {}
+    for name, value in found.items():
+        sums[name] = sums.get(name, 0.0) + share * float(value)

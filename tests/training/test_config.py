@@ -1,0 +1,108 @@
+"""A config says what is wrong with itself, and comes back from JSON as it was."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marginface.data import Augmentation
+from marginface.training import (
+    BackboneConfig,
+    DataConfig,
+    HeadConfig,
+    LossConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from marginface.training.config import WITHOUT_EFFECT, flat
+
+DATA = DataConfig(path=Path("faces.pack"))
+
+
+def test_json_gives_the_same_config_back() -> None:
+    config = TrainConfig(
+        data=DataConfig(path=Path("a"), identities=Path("b"), augmentation=Augmentation(crop=0.2)),
+        backbone=BackboneConfig(options={"dropout": 0.4, "widths": (4, 8, 8, 8)}, weights="sface"),
+        loss=LossConfig(name="arcface", options={"scale": 64, "gradient": "true"}),
+        head=HeadConfig(chunk=7),
+        schedule=ScheduleConfig(kind="step", milestones=(0.5, 0.75)),
+        epochs=2.5,
+        freeze=("stem",),
+        layer_rates={"layer1": 0.1},
+        ema_decay=0.99,
+    )
+    text = json.dumps(config.to_dict(), allow_nan=False)
+    again = TrainConfig.from_dict(json.loads(text))
+    assert again == config
+    assert isinstance(again.loss.options["scale"], int)
+
+
+def test_every_field_without_effect_is_a_field() -> None:
+    names = flat(TrainConfig(data=DATA, steps=1).to_dict())
+    assert names.keys() >= WITHOUT_EFFECT
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "epochs or steps must be given, and not both, got epochs None and steps None"),
+        ({"steps": 5, "epochs": 1.0}, "not both, got epochs 1.0 and steps 5"),
+        ({"steps": 0}, "steps must be 1 or more, got 0"),
+        ({"epochs": 0.0}, "epochs must be a finite number above 0, got 0.0"),
+        ({"steps": 5, "batch_size": 1}, "batch_size must be 2 or more, got 1"),
+        ({"steps": 5, "batch_size": 10, "accumulate": 4}, "batch_size must be accumulate times"),
+        ({"steps": 5, "batch_size": 4, "accumulate": 4}, "got batch_size 4 with accumulate 4"),
+        ({"steps": 5, "ema_decay": 1.0}, r"ema_decay must lie in \(0, 1\), got 1.0"),
+        ({"steps": 5, "clip_norm": -1.0}, "clip_norm must be a finite number above 0, got -1.0"),
+        ({"steps": 5, "seed": -1}, "seed must be 0 or more, got -1"),
+        ({"steps": 5, "layer_rates": {"stem": 0.0}}, "layer_rates.stem must be a finite number"),
+    ],
+)
+def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(data=DATA, **fields)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: OptimizerConfig(lr=float("nan")), "optimizer.lr must be a finite number above 0"),
+        (lambda: OptimizerConfig(momentum=1.0), r"optimizer.momentum must lie in \[0, 1\), got 1"),
+        (lambda: OptimizerConfig(weight_decay=-0.1), "optimizer.weight_decay must be 0 or"),
+        (lambda: OptimizerConfig(momentum=0.0, nesterov=True), "nesterov needs a momentum"),
+        (lambda: ScheduleConfig(kind="step"), "must be given for schedule.kind 'step'"),
+        (lambda: ScheduleConfig(kind="cosine", milestones=(0.5,)), "for no other, got"),
+        (
+            lambda: ScheduleConfig(kind="step", milestones=(20_000.0,)),
+            r"shares of the run in \(0, 1\), got \[20000.0\]; for step 60 of 100 pass 0.6",
+        ),
+        (lambda: ScheduleConfig(kind="step", milestones=(0.5, 0.5)), "milestones must rise"),
+        (lambda: ScheduleConfig(final_ratio=1.5), "schedule.final_ratio must lie in"),
+        (lambda: BackboneConfig(dim=0), "backbone.dim must be 1 or more, got 0"),
+        (lambda: HeadConfig(chunk=0), "head.chunk must be 1 or more, got 0"),
+        (lambda: DataConfig(path=Path("x"), workers=-1), "data.workers must be 0 or more"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_their_dotted_name(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sede": 1}, "field must be one of .*; got 'sede'; did you mean 'seed'"),
+        ({"optimizer": {"rl": 1}}, "optimizer.field must be one of .*; got 'rl'"),
+        ({"seed": "one"}, "seed must be int, got 'one'"),
+        ({"seed": True}, "seed must be int, got True"),
+        ({"precision": "fp16"}, "precision must be .*bf16.*got 'fp16'"),
+        ({"freeze": "stem"}, "freeze must be .*got 'stem'"),
+        ({"clip_norm": "five"}, "clip_norm must be float or nothing, got 'five'"),
+    ],
+)
+def test_foreign_json_is_refused(change: dict[str, Any], message: str) -> None:
+    plain = TrainConfig(data=DATA, steps=1).to_dict()
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.from_dict(plain | change)
