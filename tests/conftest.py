@@ -12,7 +12,9 @@ from jaxtyping import install_import_hook
 
 # Shape annotations cost users nothing; they are checked here only.
 if os.environ.get("MARGINFACE_SHAPE_HOOK", "1") == "1":
-    install_import_hook("marginface", "beartype.beartype")
+    import tests.typechecker  # noqa: F401  the hook resolves its name, but does not import it
+
+    install_import_hook("marginface", "tests.typechecker.checked")
 
 import torch
 

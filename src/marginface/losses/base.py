@@ -10,8 +10,8 @@ A head calls it once per batch, in this order:
     rows    = loss.row_losses(target, pooled, own)    and the head takes their mean
 
 `pooled` is all that crosses slices of the classes, so a head may stream or shard them and stay
-exact. A loss with terms over classes rather than rows adds a method of its own to this list; a slice
-holds whole columns, so such terms are exact slice by slice too.
+exact. A loss with terms over classes rather than rows adds a method of its own to this list; slices
+hold whole columns, so such terms are exact slice by slice too.
 """
 
 from abc import ABC, abstractmethod
