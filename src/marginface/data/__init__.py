@@ -2,22 +2,45 @@
 
 from marginface.data.augmentation import Augmentation
 from marginface.data.batches import Batch, BatchLoader, epoch_order, to_float
+from marginface.data.landmarks import read_landmarks
 from marginface.data.pack_format import is_pack
 from marginface.data.pack_writer import PackWriter
+from marginface.data.packing import PackReport, pack_folder
 from marginface.data.packs import PackedFaces
 from marginface.data.pairs import PairList, read_pairs, resolve_pairs, write_pairs
+from marginface.data.pictures import read_picture
+from marginface.data.resized import resize_face
+from marginface.data.sources import FolderFaces, ImageSource, open_images
+from marginface.data.splits import (
+    make_pairs,
+    read_identity_list,
+    split_identities,
+    write_identity_list,
+)
 
 __all__ = [
     "Augmentation",
     "Batch",
     "BatchLoader",
+    "FolderFaces",
+    "ImageSource",
+    "PackReport",
     "PackWriter",
     "PackedFaces",
     "PairList",
     "epoch_order",
     "is_pack",
+    "make_pairs",
+    "open_images",
+    "pack_folder",
+    "read_identity_list",
+    "read_landmarks",
     "read_pairs",
+    "read_picture",
+    "resize_face",
     "resolve_pairs",
+    "split_identities",
     "to_float",
+    "write_identity_list",
     "write_pairs",
 ]

@@ -73,9 +73,11 @@ class PackWriter:
         self._lengths: list[int] = []
         self._truth: list[dict[str, NDArray[Any]]] = []
         self._seen: set[str] = set()
-        self._left_out: list[Remark] = []
-        self._notes: list[Remark] = []
-        self._fingerprint = Fingerprint()
+        self.left_out: list[Remark] = []
+        self.notes: list[Remark] = []
+        self.fingerprint = ""
+        self.identities: list[str] = []
+        self._mark = Fingerprint()
         self._folder = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self._images: io.BufferedWriter | None = None
 
@@ -141,7 +143,7 @@ class PackWriter:
             self._images.write(stored)
         except OSError as cause:
             raise self._refused(cause) from cause
-        self._fingerprint.add(stored)
+        self._mark.add(stored)
         self._lengths.append(len(stored))
         self._names.append(name)
         self._owners.append(identity)
@@ -149,11 +151,11 @@ class PackWriter:
 
     def leave_out(self, name: str, reason: str, detail: str = "") -> None:
         """List a source picture that is not in the pack, and why."""
-        self._left_out.append((name, reason, detail))
+        self.left_out.append((name, reason, detail))
 
     def note(self, name: str, reason: str, detail: str = "") -> None:
         """Keep a remark on a picture that is in the pack."""
-        self._notes.append((name, reason, detail))
+        self.notes.append((name, reason, detail))
 
     def _keep_truth(self, name: str, truth: Mapping[str, ArrayLike]) -> None:
         row = {key: np.asarray(value) for key, value in truth.items()}
@@ -172,14 +174,14 @@ class PackWriter:
         self._truth.append(row)
 
     def _finish(self) -> None:
-        identities = sorted(set(self._owners))
-        rows = {identity: row for row, identity in enumerate(identities)}
+        self.identities = sorted(set(self._owners))
+        rows = {identity: row for row, identity in enumerate(self.identities)}
         labels = np.array([rows[owner] for owner in self._owners], dtype=np.int64)
         keys = self._truth[0] if self._truth else {}
         truth: Truth = {key: np.stack([row[key] for row in self._truth]) for key in keys}
         form = {"size": list(self.size), "encoding": self.encoding}
-        fingerprint = self._fingerprint.close(
-            form=form, names=self._names, labels=labels, identities=identities, truth=truth
+        self.fingerprint = self._mark.close(
+            form=form, names=self._names, labels=labels, identities=self.identities, truth=truth
         )
         np.save(self._folder / "labels.npy", labels, allow_pickle=False)
         if self.encoding != "raw":
@@ -188,15 +190,15 @@ class PackWriter:
         if truth:
             np.savez(self._folder / "truth.npz", allow_pickle=False, **truth)
         (self._folder / "names.json").write_text(json.dumps(self._names), encoding="utf-8")
-        _write_remarks(self._folder / "left_out.csv", self._left_out)
-        _write_remarks(self._folder / "notes.csv", self._notes)
+        _write_remarks(self._folder / "left_out.csv", self.left_out)
+        _write_remarks(self._folder / "notes.csv", self.notes)
         described = {
             "format": FORMAT,
             "version": VERSION,
             "count": len(self._names),
             **form,
-            "identities": identities,
-            "fingerprint": fingerprint,
+            "identities": self.identities,
+            "fingerprint": self.fingerprint,
             "meta": self.meta,
         }
         (self._folder / "pack.json").write_text(json.dumps(described, indent=1), encoding="utf-8")

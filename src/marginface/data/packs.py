@@ -65,6 +65,11 @@ class PackedFaces:
         except (OSError, ValueError, KeyError, TypeError) as cause:
             raise DataError(f"pack {path} is broken ({cause}); make it again") from cause
 
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the pictures are aligned crops of one size: always, in a pack."""
+        return True
+
     def __len__(self) -> int:
         return len(self.names)
 
