@@ -1,0 +1,34 @@
+"""Where results go: tables to standard output, records to the file that `--json` names."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from marginface.files import write_atomically
+
+
+def show(*parts: RenderableType) -> None:
+    """Write results to standard output; a width is assumed where there is no terminal."""
+    width = None if sys.stdout.isatty() else 140
+    console = Console(width=width, highlight=False)
+    for part in parts:
+        console.print(part)
+
+
+def say(text: str) -> None:
+    """Write a remark to standard error."""
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(text)
+
+
+def write_json(record: dict[str, Any], path: Path | None) -> None:
+    """Write a record where `--json` says; `-` is standard output, nothing is nowhere."""
+    if path is None:
+        return
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        write_atomically(path, text)

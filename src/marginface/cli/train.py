@@ -1,0 +1,59 @@
+"""`marginface train`: one run."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from marginface.cli.output import say, show, write_json
+from marginface.cli.overrides import apply_overrides, overrides_class, pick
+from marginface.recipes import RECIPES
+from marginface.training import TrainConfig
+from marginface.training import train as run_training
+
+Overrides: Any = overrides_class(TrainConfig, hidden=frozenset({"data.path"}))
+
+
+def train(
+    data: Annotated[Path, Parameter(help="A packed data set, made by `marginface data pack`.")],
+    out: Annotated[Path, Parameter(help="Folder of the run; an unfinished run there goes on.")],
+    *,
+    recipe: Annotated[str, Parameter(help="Where the settings come from.")] = "small",
+    config: Annotated[Overrides | None, Parameter(name="*")] = None,
+    restart: Annotated[bool, Parameter(help="Throw away what OUT holds.", negative="")] = False,
+    json: Annotated[Path | None, Parameter(help="Write the result here.")] = None,
+) -> None:
+    """Train one model; the same command goes on where a run was stopped or killed.
+
+    Every setting of the recipe can be replaced by its dotted name. The folder then holds the model
+    file, the checkpoint, a log and TensorBoard curves.
+
+    Examples:
+        marginface train celeb.pack runs/arcface --loss.name arcface
+
+        marginface train celeb.pack runs/tuned --recipe sface-finetune --loss.name elasticface-arc
+
+        marginface train celeb.pack runs/long --epochs 60 --optimizer.lr 0.05
+    """
+    settings = apply_overrides(pick("recipe", recipe, RECIPES)(data), config)
+    settings = replace(settings, data=replace(settings.data, path=data))
+    result = run_training(settings, out, resume=not restart)
+    record = {
+        "model": str(result.model_path),
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "images_per_s": result.images_per_s,
+        "final_loss": result.final_loss,
+        "is_complete": result.is_complete,
+        "config": settings.to_dict(),
+    }
+    write_json(record, json)
+    if json is None or str(json) != "-":
+        loss = "none logged" if result.final_loss is None else f"{result.final_loss:.3f}"
+        show(
+            f"{result.model_path}: {result.steps:,} steps in {result.seconds:.0f} s "
+            f"({result.images_per_s:.0f} images/s), last loss {loss}"
+        )
+    if not result.is_complete:
+        say("the time limit came before the last step; the same command goes on")

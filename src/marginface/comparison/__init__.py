@@ -1,0 +1,11 @@
+"""Many runs under equal conditions, judged together on people none of them has seen.
+
+    plan → runs (loss × seed) → scores of every pair → record with intervals → page
+
+Every result is a file, written in one step, so a comparison that was cut goes on where it was.
+"""
+
+from marginface.comparison.plan import ComparisonPlan
+from marginface.comparison.study import compare_losses
+
+__all__ = ["ComparisonPlan", "compare_losses"]

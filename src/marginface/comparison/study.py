@@ -1,0 +1,223 @@
+"""A whole comparison: train, score, judge, record."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marginface.comparison.margins import margin_curve
+from marginface.comparison.pictures import worst_pairs
+from marginface.comparison.plan import ComparisonPlan
+from marginface.comparison.runs import planned_runs, train_runs
+from marginface.comparison.scoring import score_model
+from marginface.data import ImageSource, PackedFaces, PairList, open_images, read_pairs
+from marginface.evaluation import (
+    PairRecord,
+    compare_records,
+    det_curve,
+    judge_pairs,
+    score_histogram,
+    thin,
+)
+from marginface.files import write_atomically
+from marginface.losses import LOSSES
+from marginface.progress import track
+from marginface.recognition import save_model
+from marginface.recognition.benchmark import PairScores
+from marginface.training import LossConfig, TrainConfig, TrainResult, read_log
+from marginface.training.build import build_parts, make_contract, open_training_data, versions
+from marginface.training.config import flat
+
+RESULTS = "results.json"
+
+
+def compare_losses(
+    plan: ComparisonPlan, out: Path, *, jobs: int = 1, command: str = ""
+) -> dict[str, Any]:
+    """Train, score and judge everything a plan names; go on where an earlier call was cut.
+
+    Args:
+        plan: What is compared.
+        out: Folder for the runs, the scores and `results.json`; made if absent.
+        jobs: Training runs at a time.
+        command: How to do this again, for the record.
+
+    Returns:
+        The record, as written to `results.json`.
+
+    Raises:
+        DataError: If pictures cannot be used.
+        ProtocolFileError: If the pair list does not fit them, found before anything is trained.
+        CheckpointMismatchError: If `out` holds runs of another plan.
+    """
+    pairs, source = read_pairs(plan.pairs), open_images(plan.images)
+    pack = open_training_data(plan.config)
+    _check_disjoint(pack, pairs, plan)
+    results = train_runs(plan, out, jobs=jobs)
+    references = {name: _reference_model(plan, name, out) for name in plan.references}
+    models = [result.model_path for result in results] + list(references.values())
+    scored = dict(
+        zip(
+            models,
+            [score_model(m, source, pairs, plan) for m in track(models, "score the pairs")],
+            strict=True,
+        )
+    )
+    by_loss = {
+        loss.name: [
+            (run.seed, result)
+            for run, result in zip(planned_runs(plan, out), results, strict=True)
+            if run.loss == loss
+        ]
+        for loss in plan.losses
+    }
+    names = [*by_loss, *references]
+    judged = {
+        name: _judge(
+            [scored[r.model_path] for _, r in by_loss[name]]
+            if name in by_loss
+            else [scored[references[name]]],
+            plan,
+        )
+        for name in track(names, "draw the intervals")
+    }
+    record = _head(plan, pack, source, pairs, judged[plan.baseline], command, jobs)
+    record["references"] = {name: judged[name].as_dict() for name in references}
+    record["losses"] = {
+        loss.name: _loss_record(loss, by_loss[loss.name], judged, scored, source, pairs, plan)
+        for loss in plan.losses
+    }
+    write_atomically(out / RESULTS, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    return record
+
+
+def _check_disjoint(pack: PackedFaces, pairs: PairList, plan: ComparisonPlan) -> None:
+    shared = sorted(set(pack.identities) & set(pairs.identities))
+    if shared:
+        raise ValueError(
+            f"identities of {plan.pairs} must not be trained on, got {len(shared):,} that are, "
+            f"{shared[0]} first; give --data.identities a list without them"
+        )
+
+
+def _reference_model(plan: ComparisonPlan, name: str, out: Path) -> Path:
+    """Write the first weights of the first seed as a model file, with or without given weights."""
+    path = out / "references" / name / "model.safetensors"
+    if not path.is_file():
+        config: TrainConfig = plan.run_config(plan.losses[0], plan.seeds[0])
+        if name == "untrained":
+            config = replace(config, backbone=replace(config.backbone, weights=None))
+        pack = open_training_data(config)
+        save_model(path, build_parts(config, pack).backbone.eval(), make_contract(config, pack))
+    return path
+
+
+def _judge(runs: Sequence[PairScores], plan: ComparisonPlan) -> PairRecord:
+    one = runs[0]
+    return judge_pairs(
+        np.stack([run.scores for run in runs]),
+        one.is_mated,
+        first_identity=one.first_identity,
+        second_identity=one.second_identity,
+        folds=one.folds,
+        fmr_targets=plan.fmr_targets,
+        resamples=plan.resamples,
+        failed=np.stack([run.failed for run in runs]),
+        failure_to_acquire=one.failure_to_acquire,
+    )
+
+
+def _head(
+    plan: ComparisonPlan,
+    pack: PackedFaces,
+    source: ImageSource,
+    pairs: PairList,
+    baseline: PairRecord,
+    command: str,
+    jobs: int,
+) -> dict[str, Any]:
+    settings = {
+        name: value
+        for name, value in flat(plan.config.to_dict()).items()
+        if not name.startswith("loss.") and name not in {"seed", "data.path", "data.identities"}
+    }
+    return {
+        "title": plan.title,
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jobs} runs at a time",
+        "baseline": plan.baseline,
+        "seeds": list(plan.seeds),
+        "data": {
+            "train": {
+                "name": str(pack.meta.get("name", plan.config.data.path.name)),
+                "identities": len(pack.identities),
+                "images": len(pack),
+                "fingerprint": pack.fingerprint,
+            },
+            "evaluation": {
+                "name": plan.pairs.name,
+                "identities": len(pairs.identities),
+                "images": len(set(pairs.first) | set(pairs.second)),
+                "pairs": baseline.pairs,
+                "failure_to_acquire": baseline.failure_to_acquire,
+            },
+        },
+        "settings": settings | {"flip_average": plan.flip_average, "resamples": plan.resamples},
+    }
+
+
+def _loss_record(
+    loss: LossConfig,
+    runs: list[tuple[int, TrainResult]],
+    judged: dict[str, PairRecord],
+    scored: dict[Path, PairScores],
+    source: ImageSource,
+    pairs: PairList,
+    plan: ComparisonPlan,
+) -> dict[str, Any]:
+    kind, record = LOSSES[loss.name], judged[loss.name]
+    first = scored[runs[0][1].model_path]
+    scores, is_mated = first.scores, first.is_mated
+    curve = thin(det_curve(scores[is_mated], scores[~is_mated])).as_dict()
+    result = record.as_dict() | {
+        "paper": kind.paper,
+        "formula": kind.formula,
+        "options": dict(loss.options),
+        "runs": [
+            _run_record(seed, result, {m: v[i] for m, v in record.run_values.items()})
+            for i, (seed, result) in enumerate(runs)
+        ],
+        "curve": curve,
+        "histogram": score_histogram(scores, is_mated),
+        "margin": margin_curve(loss),
+        "worst": worst_pairs(source, pairs, scores),
+    }
+    if loss.name != plan.baseline:
+        differences = compare_records(record, judged[plan.baseline])
+        result["difference"] = {name: item.as_dict() for name, item in differences.items()}
+    return result
+
+
+def _run_record(seed: int, result: TrainResult, values: dict[str, float]) -> dict[str, Any]:
+    log = read_log(result.model_path.with_name("log.jsonl"))
+    return {
+        "seed": seed,
+        "seconds": result.seconds,
+        "steps": result.steps,
+        "images_per_s": result.images_per_s,
+        "final_loss": result.final_loss,
+        "metrics": {name: {"value": value} for name, value in values.items()},
+        "history": [
+            {"step": line["step"], "loss": line["loss"], "own_cosine": line.get("own_cosine")}
+            for line in log
+            if "loss" in line
+        ],
+    }
