@@ -27,7 +27,6 @@ from marginface.evaluation.records import (
     Interval,
     PairRecord,
     fnmr_name,
-    is_lower_better,
 )
 from marginface.evaluation.scores import (
     check_column,
@@ -211,7 +210,7 @@ def _interval(name: str, values: list[float], drawn: Scores, identities: int) ->
     if name != "d_prime" and low == high == value and value in (0.0, 1.0):
         # Nobody erred, so no draw can: say how often an error could still have stayed unseen.
         unseen = unseen_rate(identities)
-        low, high = (0.0, unseen) if is_lower_better(name) == (value == 0) else (1 - unseen, 1.0)
+        low, high = (0.0, unseen) if value == 0 else (1 - unseen, 1.0)
     return Interval(value=value, low=low, high=high)
 
 
