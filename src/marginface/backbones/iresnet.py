@@ -78,6 +78,8 @@ class IResNet(Backbone):
         _check_four(blocks=blocks, widths=widths, strides=strides)
         if input_size < 32:
             raise ValueError(f"input_size must be at least 32, got {input_size}")
+        if stem_stride < 1:
+            raise ValueError(f"stem_stride must be at least 1, got {stem_stride}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be a fraction in [0, 1), got {dropout}")
         stem = widths[0]

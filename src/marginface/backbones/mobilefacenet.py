@@ -16,7 +16,7 @@ from torch import nn
 
 from marginface.axes import Float, Tensor
 from marginface.backbones.base import Backbone
-from marginface.backbones.units import ConvUnit, fan_out_convolutions
+from marginface.backbones.units import ConvUnit, draw_convolutions
 
 # (expansion, channels, blocks, stride of the first) as in the paper's table 1.
 _LAYERS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
@@ -42,7 +42,7 @@ class InvertedResidual(nn.Module):
 class MobileFaceNet(Backbone):
     """MobileFaceNet with a feature of any length; the paper's has 128 values.
 
-    Convolutions start normal with deviation sqrt(2 / fan out).
+    Convolutions start normal with deviation sqrt(2 / fan in).
 
     Args:
         dim: Length of the feature.
@@ -60,7 +60,7 @@ class MobileFaceNet(Backbone):
         self.pool = ConvUnit(512, 512, side, groups=512, padding=0, is_linear=True)
         self.fc = nn.Linear(512, dim, bias=False)
         self.features = nn.BatchNorm1d(dim)
-        fan_out_convolutions(self)
+        draw_convolutions(self)
 
     def extract(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         """Return the features of images whose shape has been checked."""

@@ -26,7 +26,7 @@ from marginface.backbones.onnx_folding import (
     folded,
     read_onnx,
 )
-from marginface.backbones.units import ConvUnit, fan_out_convolutions
+from marginface.backbones.units import ConvUnit, draw_convolutions
 from marginface.errors import WeightsError
 from marginface.files import sha256_of, write_atomically
 from marginface.weights import cache_folder, resolve_weights
@@ -95,7 +95,7 @@ class SFaceNet(Backbone):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels * 7 * 7, dim)
         self.features = nn.BatchNorm1d(dim, eps=2e-5)
-        fan_out_convolutions(self)
+        draw_convolutions(self)
         # The public weights hold 1 there; as in IResNet it is not trained.
         self.features.weight.requires_grad_(False)
 
