@@ -1,0 +1,154 @@
+"""Run a network on aligned faces exactly as its contract says, in PyTorch or in onnxruntime.
+
+    feature = network((resize(face) - mean) / std)
+
+Everything is float32: bf16 would save time and cost a few thousandths of cosine, which moves scores
+across a threshold.
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from marginface.data.resized import resize_face
+from marginface.errors import MissingExtraError, ModelFileError
+from marginface.recognition.contract import KEY, ModelContract
+
+
+class Network(ABC):
+    """What turns aligned faces into raw features under a contract."""
+
+    def __init__(self, contract: ModelContract) -> None:
+        self.contract = contract
+        self._mean = np.asarray(contract.mean, np.float32)
+        self._std = np.asarray(contract.std, np.float32)
+
+    @abstractmethod
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the raw features (batch, dim) of ready inputs (batch, 3, height, width)."""
+
+    def features(self, faces: NDArray[np.uint8], *, is_mirrored: bool = False) -> NDArray[Any]:
+        """Return the raw features of aligned RGB faces (batch, height, width, 3) of any size.
+
+        Args:
+            faces: Aligned to the contract's template; resized here to the contract's input size.
+            is_mirrored: Mirror each face left to right first.
+
+        Raises:
+            ModelFileError: If a feature is NaN or infinite, or of another length than promised.
+        """
+        faces = np.stack([resize_face(face, self.contract.input_size) for face in faces])
+        if is_mirrored:
+            faces = faces[:, :, ::-1]
+        if self.contract.colour == "BGR":
+            faces = faces[..., ::-1]
+        inputs = (faces.astype(np.float32) - self._mean) / self._std
+        features = self.run(np.ascontiguousarray(inputs.transpose(0, 3, 1, 2)))
+        if features.shape != (len(faces), self.contract.dim):
+            raise ModelFileError(
+                f"contract says dim {self.contract.dim}, but the network gave shape "
+                f"{features.shape} for {len(faces)} faces"
+            )
+        if broken := int((~np.isfinite(features)).any(axis=1).sum()):
+            raise ModelFileError(
+                f"the network gave NaN or infinite features for {broken:,} of {len(faces):,} "
+                "faces; it has diverged, or its contract states a wrong mean or std"
+            )
+        return features
+
+
+class TorchNetwork(Network):
+    """A PyTorch network; it is put in evaluation mode and left on the device where it is."""
+
+    def __init__(self, backbone: nn.Module, contract: ModelContract) -> None:
+        super().__init__(contract)
+        self._backbone = backbone.eval()
+
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the raw features (batch, dim) of ready inputs (batch, 3, height, width)."""
+        parameter = next(self._backbone.parameters())
+        with torch.inference_mode():
+            features = self._backbone(torch.from_numpy(inputs).to(parameter.device))
+            return features.float().cpu().numpy()
+
+
+class OnnxNetwork(Network):
+    """An ONNX network, run by onnxruntime on the CPU.
+
+    Args:
+        path: The ONNX file; it must have one image input and its first output must be the feature.
+        contract: What it expects; None to read it from the file's metadata.
+
+    Raises:
+        MissingExtraError: If onnxruntime is not installed.
+        ModelFileError: If the file does not load, has no contract, or another input size.
+    """
+
+    def __init__(self, path: Path, contract: ModelContract | None = None) -> None:
+        self._session = _open_session(path)
+        super().__init__(contract or _contract_of(path, self._session))
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            names = ", ".join(item.name for item in inputs)
+            raise ModelFileError(f"{path} must have one input, the image; it has {names}")
+        shape = inputs[0].shape
+        expected = (3, *self.contract.input_size)
+        if len(shape) != 4 or any(
+            isinstance(got, int) and got != wanted
+            for got, wanted in zip(shape[1:], expected, strict=True)
+        ):
+            raise ModelFileError(
+                f"{path}: contract says input (batch, {', '.join(map(str, expected))}), "
+                f"but the graph takes {tuple(shape)}"
+            )
+        self._input = inputs[0].name
+        # Many public files were exported with a batch of exactly one.
+        self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+
+    def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the raw features (batch, dim) of ready inputs (batch, 3, height, width)."""
+        if self._batch is None:
+            return self._run(inputs)
+        parts = []
+        for start in range(0, len(inputs), self._batch):
+            part = inputs[start : start + self._batch]
+            short = self._batch - len(part)
+            filled = np.pad(part, ((0, short), (0, 0), (0, 0), (0, 0))) if short else part
+            parts.append(self._run(filled)[: len(part)])
+        return np.concatenate(parts)
+
+    def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        features = np.asarray(self._session.run(None, {self._input: inputs})[0], np.float32)
+        return features.reshape(len(inputs), -1)
+
+
+def _open_session(path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as cause:
+        raise MissingExtraError(
+            f"{path} is an ONNX file and needs onnxruntime, which is not installed; "
+            "pip install 'marginface[onnx]'"
+        ) from cause
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # One setting of threads for both engines, so that OMP_NUM_THREADS is obeyed here too.
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as cause:  # onnxruntime's own classes are private
+        raise ModelFileError(f"{path} is no ONNX network onnxruntime can run ({cause})") from cause
+
+
+def _contract_of(path: Path, session: Any) -> ModelContract:
+    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        return ModelContract.from_metadata(metadata)
+    except ValueError as cause:
+        hint = "" if KEY in metadata else "; pass contract=ModelContract(...) with what it expects"
+        raise ModelFileError(f"{path}: {cause}{hint}") from cause

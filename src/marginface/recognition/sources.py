@@ -1,0 +1,101 @@
+"""Embed the pictures of a set, each once, and count those in which no face could be acquired."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.ordered import ordered_map
+from marginface.data.resized import resize_face
+from marginface.data.sources import ImageSource
+from marginface.errors import DataError, NoFaceError
+from marginface.progress import track
+from marginface.recognition.acquisition import find_face
+from marginface.recognition.recognizer import Recognizer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmbeddedPictures:
+    """What came of each picture that was asked for, in the order it was asked.
+
+    Args:
+        embeddings: Unit rows, shape (n, dim); rows of failed pictures are zero.
+        failed: Whether no face could be acquired, shape (n,).
+        failures: (name, reason) of each failed picture.
+    """
+
+    embeddings: NDArray[np.float32]
+    failed: NDArray[np.bool_]
+    failures: list[tuple[str, str]]
+
+
+def embed_source(
+    recognizer: Recognizer,
+    source: ImageSource,
+    indices: Sequence[int] | NDArray[np.int64],
+    *,
+    is_aligned: bool | None = None,
+    flip_average: bool | None = None,
+    batch_size: int = 64,
+    workers: int | None = None,
+) -> EmbeddedPictures:
+    """Embed the pictures at `indices`; one that fails is counted and stops nothing.
+
+    Args:
+        recognizer: The model; its detector is used unless `is_aligned`.
+        source: The set, a pack or a folder of people.
+        indices: Which pictures; each is read as often as it stands here.
+        is_aligned: The pictures are crops on the contract's template; otherwise the largest
+            central face of each is found and aligned. None for what the source says of itself.
+        flip_average: See `Recognizer.embed_aligned`.
+        batch_size: Faces a pass.
+        workers: Threads that find and align faces while others are embedded; all cores by default.
+
+    Raises:
+        WeightsError: If the detector's weights are nowhere to be found.
+        ModelFileError: If the network gives NaN, infinity or another length.
+    """
+    is_aligned = source.is_aligned if is_aligned is None else is_aligned
+    # Outside the threads, so that absent weights are an error and not thousands of failures.
+    detector = None if is_aligned else recognizer.detector
+    size = recognizer.contract.input_size
+
+    def acquire(index: int) -> NDArray[np.uint8] | str:
+        try:
+            picture = source.read([index])[0]
+            return resize_face(picture if detector is None else find_face(picture, detector), size)
+        except NoFaceError:
+            return "no face found"
+        except (DataError, ValueError, MemoryError, cv2.error) as cause:
+            return str(cause)
+
+    embeddings = np.zeros((len(indices), recognizer.contract.dim), np.float32)
+    failures: dict[int, str] = {}
+    waiting: dict[int, NDArray[np.uint8]] = {}
+
+    def embed_waiting() -> None:
+        faces = np.stack(list(waiting.values()))
+        embeddings[list(waiting)] = recognizer.embed_aligned(
+            faces, flip_average=flip_average, batch_size=batch_size
+        )
+        waiting.clear()
+
+    threads = 1 if is_aligned else workers or os.cpu_count() or 1
+    acquired = ordered_map(acquire, map(int, indices), workers=threads)
+    for place, face in enumerate(track(acquired, "embedding", total=len(indices))):
+        if isinstance(face, str):
+            failures[place] = face
+            continue
+        waiting[place] = face
+        if len(waiting) == batch_size:
+            embed_waiting()
+    if waiting:
+        embed_waiting()
+    return EmbeddedPictures(
+        embeddings=embeddings,
+        failed=np.isin(np.arange(len(indices)), list(failures)),
+        failures=[(source.names[int(indices[place])], why) for place, why in failures.items()],
+    )
