@@ -1,8 +1,8 @@
 """Slow float64 twins of every loss, from the papers' equations, with plain loops and arc cosines.
 
-A twin takes raw features, raw prototypes, labels and the options, and returns the mean loss. It knows
-nothing of heads, pools or safe sines. Gradients come from autograd through `acos`, so
-keep away from cosines of ±1.
+A twin takes raw features, raw prototypes, labels and the options, and returns the mean loss. It
+knows nothing of heads, pools or safe sines. Gradients come from autograd through `acos`, so keep
+away from cosines of ±1.
 """
 
 import math

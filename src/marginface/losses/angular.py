@@ -1,14 +1,12 @@
 """An angle added to the angle with the own class, and what happens past π."""
 
 import math
-from typing import Literal
 
 import torch
 
 from marginface.axes import Float, Tensor
 from marginface.sphere import rotate_cosine
 
-Boundary = Literal["none", "straight"]
 BOUNDARIES = ("none", "straight")
 
 

@@ -11,12 +11,10 @@ Gradient: exact, through the margin: s·sin(θ_y + m) / sin θ_y with respect to
     negative past π - m with boundary="none". At cos θ_y = ±1, where it has no limit, s·cos m.
 """
 
-from typing import Literal
-
 import torch
 
 from marginface.axes import Float, Tensor
-from marginface.losses.angular import BOUNDARIES, Boundary, add_margin
+from marginface.losses.angular import BOUNDARIES, add_margin
 from marginface.losses.base import OwnClass, SoftmaxLoss
 from marginface.losses.options import check_angle, check_choice
 
@@ -40,8 +38,8 @@ class ArcFace(SoftmaxLoss):
         *,
         margin_rad: float = 0.5,
         scale: float = 64.0,
-        boundary: Boundary = "none",
-        gradient: Literal["true", "straight-through"] = "true",
+        boundary: str = "none",
+        gradient: str = "true",
     ) -> None:
         super().__init__(scale=scale)
         check_angle("margin_rad", margin_rad)

@@ -15,7 +15,7 @@ Gradient: exact; t is a constant, and so is the comparison.
 import torch
 
 from marginface.axes import Float, Tensor
-from marginface.losses.angular import BOUNDARIES, Boundary, add_margin
+from marginface.losses.angular import BOUNDARIES, add_margin
 from marginface.losses.base import OwnClass, SoftmaxLoss, blend
 from marginface.losses.options import check_angle, check_choice, check_fraction
 from marginface.sphere import rotate_cosine
@@ -42,7 +42,7 @@ class CurricularFace(SoftmaxLoss):
         margin_rad: float = 0.5,
         scale: float = 64.0,
         momentum: float = 0.01,
-        boundary: Boundary = "straight",
+        boundary: str = "straight",
     ) -> None:
         super().__init__(scale=scale)
         check_angle("margin_rad", margin_rad)

@@ -13,16 +13,14 @@ Gradient: exact, through the margin; none flows through the draws or their order
 """
 
 from abc import abstractmethod
-from typing import Literal
 
 import torch
 
 from marginface.axes import Float, Tensor
-from marginface.losses.angular import BOUNDARIES, Boundary, add_margin
+from marginface.losses.angular import BOUNDARIES, add_margin
 from marginface.losses.base import OwnClass, SoftmaxLoss
 from marginface.losses.options import check_angle, check_choice, check_fraction
 
-Ordering = Literal["rank", "released"]
 ORDERINGS = ("rank", "released")
 
 
@@ -85,7 +83,7 @@ def assign(
 
 
 class _Arc(Elastic):
-    def __init__(self, margin_rad: float, std_rad: float, scale: float, boundary: Boundary) -> None:
+    def __init__(self, margin_rad: float, std_rad: float, scale: float, boundary: str) -> None:
         super().__init__(scale=scale)
         check_angle("margin_rad", margin_rad)
         check_angle("std_rad", std_rad)
@@ -140,7 +138,7 @@ class ElasticFaceArc(_Arc):
         margin_rad: float = 0.5,
         std_rad: float = 0.05,
         scale: float = 64.0,
-        boundary: Boundary = "none",
+        boundary: str = "none",
     ) -> None:
         super().__init__(margin_rad, std_rad, scale, boundary)
 
@@ -181,8 +179,8 @@ class ElasticFaceArcPlus(_Arc):
         margin_rad: float = 0.5,
         std_rad: float = 0.0175,
         scale: float = 64.0,
-        boundary: Boundary = "none",
-        ordering: Ordering = "rank",
+        boundary: str = "none",
+        ordering: str = "rank",
     ) -> None:
         super().__init__(margin_rad, std_rad, scale, boundary)
         check_choice("ordering", ordering, ORDERINGS)
@@ -207,7 +205,7 @@ class ElasticFaceCosPlus(_Cos):
         margin_cosine: float = 0.35,
         std_cosine: float = 0.025,
         scale: float = 64.0,
-        ordering: Ordering = "rank",
+        ordering: str = "rank",
     ) -> None:
         super().__init__(margin_cosine, std_cosine, scale)
         check_choice("ordering", ordering, ORDERINGS)

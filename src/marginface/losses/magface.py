@@ -12,7 +12,6 @@ Gradient: exact, through m(a) and g(a) to the length; none outside [l_a, u_a].
 """
 
 import math
-from typing import Literal
 
 import torch
 
@@ -48,7 +47,7 @@ class MagFace(SoftmaxLoss):
         upper_margin_rad: float = 0.8,
         lambda_g: float = 35.0,
         scale: float = 64.0,
-        boundary: Literal["easy", "none"] = "easy",
+        boundary: str = "easy",
     ) -> None:
         super().__init__(scale=scale)
         check_positive("lower_norm", lower_norm)
