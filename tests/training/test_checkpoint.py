@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 
 from marginface.errors import CheckpointMismatchError, CheckpointWriteError, NonFiniteLossError
-from marginface.training import checkpoint as checkpoints
 from marginface.training.checkpoint import (
     Checkpoint,
     check_same_run,
@@ -47,13 +46,13 @@ def test_a_full_disk_leaves_the_last_good_one(
     path = tmp_path / "checkpoint.safetensors"
     write_checkpoint(path, some_checkpoint(step=3))
 
-    def fill_disk(tensors: Any, target: Path, metadata: Any) -> None:
-        target.write_bytes(b"half of it")
+    def fill_disk(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", fill_disk)
+    monkeypatch.setattr("marginface.files.os.fsync", fill_disk)
     with pytest.raises(CheckpointWriteError, match=r"No space left on device.*untouched"):
         write_checkpoint(path, some_checkpoint(step=4))
+    monkeypatch.undo()
     assert read_checkpoint(path).step == 3
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from marginface.axes import Tensor
 from marginface.errors import CheckpointMismatchError, NonFiniteLossError
-from marginface.files import atomic_path
+from marginface.files import write_atomically
 
 KEY = "marginface"
 FORMAT = 1
@@ -60,8 +60,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "progress": checkpoint.progress,
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {KEY: json.dumps(content)})
+    # Made in memory: `save_file` writes through a file of its own, which a kill leaves behind.
+    write_atomically(path, save(tensors, {KEY: json.dumps(content)}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

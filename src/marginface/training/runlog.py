@@ -7,11 +7,12 @@ the steps that are done again are written again.
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING, Any
 
 from marginface.files import write_atomically
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class RunLog:
@@ -28,9 +29,7 @@ class RunLog:
         kept = [json.dumps(record) for record in read_log(path) if record["step"] <= step]
         write_atomically(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
-        self._events: SummaryWriter | None = None
-        if keeps_tensorboard:
-            self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
+        self._events = _open_events(run_dir, step) if keeps_tensorboard else None
 
     def write(self, record: dict[str, Any], *, group: str) -> None:
         """Append one record, which holds at least `step`.
@@ -47,7 +46,7 @@ class RunLog:
                     self._events.add_scalar(f"{group}/{name}", value, record["step"])
             self._events.flush()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(
@@ -59,6 +58,13 @@ class RunLog:
         self._file.close()
         if self._events is not None:
             self._events.close()
+
+
+def _open_events(run_dir: Path, step: int) -> "SummaryWriter":
+    # Late: it takes half a second to import.
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def take_step(
             features = backbone(inputs)
         features = features.float()
         value = head(features, some_labels, reduction="sum") / labelled
-        loss += float(value)
+        loss += float(value.detach())
         if not math.isfinite(loss):
             broken = [row + position for position in _broken_rows(features)]
             return _not_finite(loss, math.nan, broken)

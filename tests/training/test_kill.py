@@ -1,0 +1,106 @@
+"""Killed at any moment and resumed: the same model and the same loss, bit for bit."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.tiny import assert_same_tensors, tiny_config
+
+from marginface.training import LossConfig, TrainConfig, read_log, train
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(config: TrainConfig, run_dir: Path, *moments: str) -> subprocess.Popen[str]:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    described = run_dir.with_suffix(".json")
+    described.write_text(json.dumps(config.to_dict()))
+    threads = str(torch.get_num_threads())
+    command = [sys.executable, "-m", "tests.training.child", described, run_dir, threads, *moments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def run(config: TrainConfig, run_dir: Path, *moments: str) -> int:
+    child = start(config, run_dir, *moments)
+    told, _ = child.communicate(timeout=240)
+    assert not told
+    return child.returncode
+
+
+def assert_same_run(run_dir: Path, whole: Path) -> None:
+    assert_same_tensors(run_dir / "model.safetensors", whole / "model.safetensors")
+    ours, theirs = (json.loads((item / "result.json").read_text()) for item in (run_dir, whole))
+    assert ours["final_loss"] == theirs["final_loss"]
+    assert ours["identity"] == theirs["identity"]
+    timed = {"seconds", "images_per_s"}
+    logs = [
+        [{key: value for key, value in record.items() if key not in timed} for record in log]
+        for log in (read_log(run_dir / "log.jsonl"), read_log(whole / "log.jsonl"))
+    ]
+    assert logs[0] == logs[1]
+    assert not list(run_dir.glob(".*.part"))
+
+
+def test_four_kills_change_nothing(pack: Path, tmp_path: Path) -> None:
+    config = tiny_config(pack)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(config, whole)
+    # Before any checkpoint; in the middle of the first one; between two; before the model is there.
+    assert run(config, cut, "step-2", "write-1", "step-5", "model") == 0
+    assert_same_run(cut, whole)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(pack: Path, tmp_path: Path) -> None:
+    # A long run that would make no checkpoint by itself.
+    config = tiny_config(pack, steps=400, checkpoint_every_steps=None, log_every=1)
+    child = start(config, tmp_path / "run")
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 60
+    while len(read_log(log)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    told, _ = child.communicate(timeout=60)
+    assert child.returncode == 130
+    step = max(record["step"] for record in read_log(log))
+    assert f"stopped after step {step} of 400" in told
+    assert "run the same command again to go on" in told
+    assert 3 <= step < 400
+    assert (tmp_path / "run" / "checkpoint.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["elasticface-cos-plus", "adaface", "curricularface"])
+def test_kills_at_random_times_change_nothing(pack: Path, tmp_path: Path, name: str) -> None:
+    config = tiny_config(
+        pack,
+        loss=LossConfig(name=name, options={"scale": 16.0}),
+        steps=150,
+        checkpoint_every_steps=None,
+        checkpoint_every_s=0.05,
+        keeps_tensorboard=True,
+    )
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    started = time.monotonic()
+    assert run(config, whole) == 0
+    longest = time.monotonic() - started
+    draw, kills = random.Random(name), 0
+    while kills < 8:
+        child = start(config, cut)
+        try:
+            child.communicate(timeout=draw.uniform(0.3, 1.0) * longest)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+        if child.returncode == 0:
+            break
+        assert child.returncode == -signal.SIGKILL
+        kills += 1
+    assert kills
+    assert run(config, cut) == 0
+    assert_same_run(cut, whole)

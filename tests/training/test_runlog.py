@@ -1,0 +1,33 @@
+"""The log after a kill: nothing twice, nothing half."""
+
+import json
+from pathlib import Path
+
+from marginface.training.runlog import RunLog, read_log
+
+
+def write_steps(run_dir: Path, start: int, end: int) -> None:
+    with RunLog(run_dir, step=start, keeps_tensorboard=False) as log:
+        for step in range(start + 1, end + 1):
+            log.write({"step": step, "loss": 1 / step}, group="train")
+
+
+def test_resuming_drops_what_is_done_again(tmp_path: Path) -> None:
+    write_steps(tmp_path, 0, 7)
+    write_steps(tmp_path, 4, 9)
+    assert [record["step"] for record in read_log(tmp_path / "log.jsonl")] == list(range(1, 10))
+
+
+def test_a_line_cut_by_a_kill_is_dropped(tmp_path: Path) -> None:
+    write_steps(tmp_path, 0, 3)
+    path = tmp_path / "log.jsonl"
+    path.write_text(path.read_text()[:-9])
+    assert [record["step"] for record in read_log(path)] == [1, 2]
+    write_steps(tmp_path, 2, 3)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_every_record_is_on_the_disk_at_once(tmp_path: Path) -> None:
+    with RunLog(tmp_path, step=0, keeps_tensorboard=False) as log:
+        log.write({"step": 1, "loss": 0.5}, group="train")
+        assert read_log(tmp_path / "log.jsonl") == [{"step": 1, "loss": 0.5}]

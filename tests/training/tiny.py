@@ -1,0 +1,70 @@
+"""A set of faces and a network so small that a whole run takes a second."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from marginface.data import Augmentation, PackWriter
+from marginface.training import (
+    BackboneConfig,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+IDENTITIES, PICTURES, SIDE = 6, 8, 32
+
+
+def write_pack(path: Path, *, identities: int = IDENTITIES, pictures: int = PICTURES) -> Path:
+    """Write noisy pictures of a few random patterns, one pattern an identity."""
+    generator = np.random.default_rng(7)
+    with PackWriter(path, size=SIDE, meta={"name": "patterns", "licence": "CC0"}) as writer:
+        for person in range(identities):
+            pattern = generator.integers(0, 256, (SIDE, SIDE, 3))
+            for number in range(1, pictures + 1):
+                noisy = pattern + generator.normal(0, 20, pattern.shape)
+                name = f"person_{person}/person_{person}_{number:04d}.png"
+                writer.add(np.clip(noisy, 0, 255).astype(np.uint8), f"person_{person}", name)
+    return path
+
+
+def tiny_config(pack: Path, **changes: Any) -> TrainConfig:
+    """Return a run of 12 steps with everything on that can go wrong on resuming."""
+    fields: dict[str, Any] = {
+        "data": DataConfig(path=pack, augmentation=Augmentation.adaface()),
+        "backbone": BackboneConfig(
+            name="iresnet_tiny",
+            dim=8,
+            input_size=SIDE,
+            options={"widths": (4, 4, 8, 8), "dropout": 0.2},
+        ),
+        "loss": LossConfig(name="elasticface-arc", options={"scale": 16.0}),
+        "optimizer": OptimizerConfig(lr=0.05),
+        "schedule": ScheduleConfig(kind="cosine", warmup_steps=2),
+        "steps": 12,
+        "batch_size": 16,
+        "accumulate": 2,
+        "ema_decay": 0.9,
+        "checkpoint_every_steps": 3,
+        "checkpoint_every_s": None,
+        "log_every": 5,
+        "keeps_tensorboard": False,
+    }
+    return TrainConfig(**(fields | changes))
+
+
+def tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def assert_same_tensors(path: Path, other: Path) -> None:
+    ours, theirs = tensors_of(path), tensors_of(other)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
