@@ -1,0 +1,35 @@
+"""What lies behind a head, and what a camera makes of the light: blur, exposure, tone, noise."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from marginface.data.world_conditions import Conditions
+from marginface.data.world_fields import Field, Grid
+
+
+def make_background(generator: np.random.Generator, size: int) -> Field:
+    """Return an out-of-focus room: a few blurred patches around one colour, (size, size, 3)."""
+    base = generator.uniform(0.08, 0.85) * np.exp(generator.normal(0, 0.12, 3))
+    coarse = generator.normal(0, generator.uniform(0.02, 0.22), (6, 6, 1))
+    tinted = coarse + generator.normal(0, 0.04, (6, 6, 3))
+    patches = (base * np.exp(tinted)).astype(np.float32)
+    room = cv2.resize(patches, (size, size), interpolation=cv2.INTER_CUBIC)
+    return np.clip(room, 0, 1)
+
+
+def develop(
+    colour: Field, conditions: Conditions, grid: Grid, generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Turn the light that reaches the lens into the stored picture."""
+    c = conditions
+    sigma = c.blur_px / grid.pixel
+    if sigma > 0.15:
+        colour = cv2.GaussianBlur(colour, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    gains = np.array([c.white_balance[0], 1.0, c.white_balance[1]], dtype=np.float32) * c.exposure
+    toned = np.clip(colour * gains.astype(np.float32), 0, None) ** np.float32(c.contrast)
+    # A soft shoulder: bright skin turns pale before it turns white.
+    toned = np.where(toned > 0.8, 0.8 + 0.2 * np.tanh((toned - 0.8) / 0.2), toned)
+    grain = generator.standard_normal(toned.shape, dtype=np.float32)
+    noisy = toned + np.float32(c.noise) * grain
+    return np.rint(np.clip(noisy, 0, 1) * 255).astype(np.uint8)
