@@ -49,6 +49,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(int(threads))
     config = TrainConfig.from_dict(json.loads(Path(config_path).read_text()))
+    # The first optimiser of a process imports for seconds; the forked ones need not do it again.
+    torch.optim.SGD([torch.zeros(1)])
     for moment in moments:
         if not (process := os.fork()):
             die_at(moment)

@@ -11,10 +11,9 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.swa_utils import AveragedModel
 
-from marginface import data as faces
 from marginface.axes import Tensor
 from marginface.backbones import SFaceNet, load_public_sface, make_backbone
-from marginface.data import BatchLoader, PackedFaces
+from marginface.data import BatchLoader, PackedFaces, read_identity_list
 from marginface.errors import DataError, ModelFileError, unknown_name
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
