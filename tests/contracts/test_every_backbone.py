@@ -190,6 +190,14 @@ def test_bad_sizes_are_refused(name: str) -> None:
         make_backbone(name, **({} if name == "sface" else {"dim": 8}), input_size=8)
 
 
+@pytest.mark.parametrize(("size", "side"), [(112, 7), (64, 4), (56, 4)])
+def test_the_tiny_network_keeps_the_published_grid_before_its_linear_layer(
+    size: int, side: int
+) -> None:
+    backbone = make_backbone("iresnet_tiny", dim=8, input_size=size)
+    assert backbone.fc.in_features == 256 * side * side
+
+
 def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"backbone must be one of .*did you mean 'iresnet50'"):
         make_backbone("iresnet5O")
