@@ -1,11 +1,10 @@
 """The identity head: it owns the class vectors, walks over the classes and applies a loss."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from marginface.axes import Float, Int, Tensor
-from marginface.heads.pooling import pool_chunked, pool_dense
+from marginface.heads.pooling import gather_own, pool_chunked, pool_dense
 from marginface.losses.base import Loss, OwnClass
 from marginface.losses.options import check_choice
 from marginface.sphere import clamp_cosine, inverse_lengths, normalise
@@ -106,14 +105,15 @@ class IdentityHead(nn.Module):
                 self.last_statistics = {}
                 # Empty sums, so that gradients exist and are zero.
                 return embeddings.sum() + self.prototypes[:0].to(embeddings.dtype).sum()
-            own = self._own(embeddings, norms, labels)
+            own_rows, prototypes = gather_own(self.prototypes, labels)
+            own = _own_class(embeddings, own_rows, norms)
             own = OwnClass(own.cosine, norms, self.loss.observe(own.cosine, norms))
             target = self.loss.target(own)
             if self.chunk is None:
-                pooled = pool_dense(self.loss, embeddings, self.prototypes, labels, own)
+                pooled = pool_dense(self.loss, embeddings, prototypes, labels, own)
             else:
                 pooled = pool_chunked(
-                    self.loss, embeddings, self.prototypes, labels, own, chunk=self.chunk
+                    self.loss, embeddings, prototypes, labels, own, chunk=self.chunk
                 )
             rows = self.loss.row_losses(target, pooled, own)
             self.last_statistics = {
@@ -131,8 +131,9 @@ class IdentityHead(nn.Module):
         """
         with torch.autocast(features.device.type, enabled=False):
             embeddings, norms, labels = self._labelled(features, labels)
+            own = _own_class(embeddings, self.prototypes[labels], norms)
             cosines = embeddings @ normalise(self.prototypes.to(embeddings.dtype)).T
-            return self.loss.logits(cosines, labels, self._own(embeddings, norms, labels))
+            return self.loss.logits(cosines, labels, own)
 
     def extra_repr(self) -> str:
         """Show the sizes and the switch."""
@@ -165,7 +166,8 @@ class IdentityHead(nn.Module):
         norms = torch.linalg.vector_norm(features, dim=1)
         return features * inverse_lengths(norms)[:, None], norms, labels
 
-    def _own(self, embeddings: Tensor, norms: Tensor, labels: Tensor) -> OwnClass:
-        # A sparse gradient joins the dense one in place; a dense one would be classes × dim again.
-        prototypes = F.embedding(labels, self.prototypes, sparse=True).to(embeddings.dtype)
-        return OwnClass(clamp_cosine((embeddings * normalise(prototypes)).sum(dim=1)), norms)
+
+def _own_class(embeddings: Tensor, prototypes: Tensor, norms: Tensor) -> OwnClass:
+    """Return what is known of each row from its own prototype, one row of `prototypes` each."""
+    units = normalise(prototypes.to(embeddings.dtype))
+    return OwnClass(clamp_cosine((embeddings * units).sum(dim=1)), norms)

@@ -23,6 +23,30 @@ from marginface.losses.base import Loss, OwnClass
 from marginface.sphere import inverse_lengths, normalise
 
 
+def gather_own(
+    prototypes: Float[Tensor, "classes dim"], labels: Int[Tensor, " batch"]
+) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "classes dim"]]:
+    """Return each row's own prototype, and all prototypes for the pool of the same batch.
+
+    Indexing alone would send back a second gradient of classes × dim, nearly all of it zero. Here
+    the own rows' gradient is added into the pool's, so the second result must be used, and once.
+    """
+    return _GatherOwn.apply(prototypes, labels)  # type: ignore[no-untyped-call]
+
+
+class _GatherOwn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, prototypes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(labels)
+        return prototypes[labels], prototypes.view_as(prototypes)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        to_own, to_all = gradients
+        (labels,) = ctx.saved_tensors
+        return to_all.index_add_(0, labels, to_own), None
+
+
 def pool_dense(
     loss: Loss,
     embeddings: Float[Tensor, "batch dim"],
@@ -87,7 +111,7 @@ class _Streamed(torch.autograd.Function):
         rows = [cosine_y.detach().requires_grad_(), norms.detach().requires_grad_()]
         row_gradients = [torch.zeros_like(row) for row in rows]
         to_embeddings = torch.zeros_like(embeddings)
-        to_prototypes = torch.empty_like(prototypes)
+        to_prototypes = embeddings.new_empty(prototypes.shape)
         with torch.autocast(embeddings.device.type, enabled=False):
             for start, weights, inverse, cosines in _walk(embeddings, prototypes, ctx.chunk):
                 with torch.enable_grad():
@@ -105,7 +129,9 @@ class _Streamed(torch.autograd.Function):
                 along = (to_cosines * cosines).sum(dim=0) * inverse * inverse
                 to_cosines = to_cosines * inverse
                 to_embeddings.addmm_(to_cosines, weights)
-                part_of_prototypes.copy_(to_cosines.T @ embeddings - along[:, None] * weights)
+                torch.mm(to_cosines.T, embeddings, out=part_of_prototypes)
+                part_of_prototypes.addcmul_(along[:, None], weights, value=-1)
+        to_prototypes = to_prototypes.to(prototypes.dtype)
         return to_embeddings, to_prototypes, *row_gradients, None, None, None, None
 
 
