@@ -33,8 +33,8 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "iresnet50": partial(IResNet, blocks=(3, 4, 14, 3)),
     "iresnet100": partial(IResNet, blocks=(3, 13, 30, 3)),
     "iresnet200": partial(IResNet, blocks=(6, 26, 60, 6)),
-    # Small enough that one CPU core trains on over 200 pictures of 56 pixels a second. The stem takes
-    # the stride of the last stage, so the linear layer still sees 7 × 7 at 112 and 4 × 4 at 56.
+    # Small enough that one CPU core trains on over 200 pictures of 56 pixels a second. The stem
+    # takes the stride of the last stage, so the linear layer still sees 7 × 7 at 112, 4 × 4 at 56.
     "iresnet_tiny": partial(
         IResNet,
         blocks=(1, 1, 1, 1),
