@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marginface.data.encodings import Encoding
 from marginface.data.ordered import ordered_map
 from marginface.data.pack_format import is_pack
 from marginface.data.pack_writer import PackWriter
@@ -103,7 +102,7 @@ def generate_world(
     first_identity: int = 0,
     difficulty: float = 1.0,
     workers: int = 2,
-    encoding: Encoding = "raw",
+    encoding: str = "raw",
 ) -> PackedFaces:
     """Make a pack of procedural people, or open the one that is there already.
 
@@ -145,10 +144,10 @@ def generate_world(
         **counts,
         "first_identity": first_identity,
     }
-    if is_pack(Path(out)):
-        return _reopen(Path(out), described, encoding)
+    if is_pack(Path(out)) and (there := _reopen(Path(out), described, encoding)):
+        return there
     meta = {"name": "procedural face world", "licence": "CC0-1.0", "world": described}
-    with PackWriter(out, size=size, encoding=encoding, meta=meta) as writer:
+    with PackWriter(out, size=size, encoding=encoding, meta=meta, may_replace=True) as writer:
         made = _all_pictures(config, first_identity, identities, images_per_identity, workers)
         total = identities * images_per_identity
         for identity, picture, result in track(made, "making people", total=total):
@@ -158,14 +157,16 @@ def generate_world(
     return PackedFaces.open(out)
 
 
-def _reopen(out: Path, described: dict[str, Any], encoding: Encoding) -> PackedFaces:
+def _reopen(out: Path, described: dict[str, Any], encoding: str) -> PackedFaces | None:
+    """Return the pack at `out` if it is this world, nothing if an older version made it."""
     pack = PackedFaces.open(out)
-    there = pack.meta.get("world")
-    if there == described and pack.encoding == encoding:
-        return pack
     wanted = {**described, "encoding": encoding}
-    found = {**(there or {}), "encoding": pack.encoding}
+    found = {**(pack.meta.get("world") or {}), "encoding": pack.encoding}
     differing = [key for key in wanted if found.get(key) != wanted[key]]
+    if not differing:
+        return pack
+    if differing == ["version"]:
+        return None
     raise DataError(
         f"{out} must be this world or not be there, got a pack with another "
         f"{', '.join(differing)}; give another name, or remove it"

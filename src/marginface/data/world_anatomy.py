@@ -30,7 +30,7 @@ class Person:
     chin_width: float = _trait(15.5, 2.6)
     chin_y: float = _trait(59.0, 2.6)
     skull_top: float = _trait(-67.0, 2.5)
-    roundness: float = _trait(2.35, 0.22)
+    roundness: float = _trait(2.15, 0.18)
     forehead_height: float = _trait(12.5, 2.2)
     forehead_slope: float = _trait(0.0, 2.2)
     brow_ridge: float = _trait(2.0, 1.2)
@@ -41,8 +41,8 @@ class Person:
     chin_ball: float = _trait(2.8, 1.3)
     chin_cleft: float = _trait(0.2, 0.5)
     neck_width: float = _trait(25.0, 3.0)
-    ear_size: float = _trait(1.0, 0.14)
-    ear_out: float = _trait(2.8, 1.4)
+    ear_size: float = _trait(0.92, 0.13)
+    ear_out: float = _trait(1.4, 1.1)
     ear_y: float = _trait(8.0, 2.0)
 
     # Nose.
@@ -77,17 +77,17 @@ class Person:
     # Mouth.
     mouth_y: float = _trait(36.8, 1.5)
     mouth_width: float = _trait(14.6, 1.7)
-    lip_upper: float = _trait(3.1, 0.9)
-    lip_lower: float = _trait(4.3, 1.0)
+    lip_upper: float = _trait(3.6, 1.0)
+    lip_lower: float = _trait(5.0, 1.2)
     lip_bow: float = _trait(0.9, 0.45)
-    lip_forward: float = _trait(2.7, 0.8)
+    lip_forward: float = _trait(3.4, 0.9)
     lip_tilt: float = _trait(0.0, 0.9)
     lip_red: float = _trait(0.45, 0.2)
     lip_dark: float = _trait(0.18, 0.12)
 
     # Colours: pigment and blood of the skin, pigment and grey of the hair, hue of the iris.
-    skin_pigment: float = _trait(0.62, 0.42)
-    skin_red: float = _trait(0.10, 0.06)
+    skin_pigment: float = _trait(0.42, 0.48)
+    skin_red: float = _trait(0.07, 0.045)
     skin_yellow: float = _trait(0.0, 0.05)
     skin_age: float = _trait(0.35, 0.30)
     freckles: float = _trait(0.0, 0.35)

@@ -15,6 +15,7 @@ from marginface.data.world_fields import (
     FAR_PLANE,
     Field,
     Grid,
+    blur,
     noise,
     smooth_curve,
     smooth_max,
@@ -49,7 +50,7 @@ def shape_head(person: Person, grid: Grid, generator: np.random.Generator) -> He
     height = smooth_max(height, ear_height, 2.0)
     hair, hair_height = _hair(person, grid, generator)
     covered = step(-1.0, 1.0, hair_height - height)
-    height = smooth_max(height, hair_height, 1.5)
+    height = blur(smooth_max(height, hair_height, 1.5), 0.7, grid)
     alpha = step(FAR_PLANE + 4, FAR_PLANE + 12, height)
     return HeadShape(height, hair * covered, ear * (1 - covered), alpha)
 
@@ -98,12 +99,12 @@ def _profile(person: Person, y: Field, grow: float = 0.0) -> Field:
 
 
 def _dome(x: Field, width: Field, profile: Field, power: float) -> Field:
-    # Inside, a superellipse; outside, a wall that falls 26 per pixel, the back of the head.
+    # Inside, a superellipse; outside, a wall that falls 12 per pixel, the back of the head.
     safe = np.maximum(width, 1.0)
     ratio = np.abs(x) / safe
     inside = np.sqrt(np.clip(1 - ratio**power, 0, None))
     outside = np.clip(np.abs(x) - width, 0, None)
-    return EAR_PLANE + (profile - EAR_PLANE) * inside - 26 * outside
+    return EAR_PLANE + (profile - EAR_PLANE) * inside - 12 * outside
 
 
 def _skull(person: Person, grid: Grid) -> Field:
@@ -136,13 +137,14 @@ def _nose(person: Person, grid: Grid) -> Field:
     rise = p.nose_bridge + (p.nose_forward - p.nose_bridge) * along**1.25
     rise = rise + p.nose_hump * np.exp(-0.5 * ((along - 0.45) / 0.2) ** 2)
     breadth = p.nose_bridge_width + (p.nose_tip_width - p.nose_bridge_width) * along**2
-    end = tip + 4.2 + p.nose_lift
-    ends = step(root - 7, root + 3, grid.y) * step(end, end - 5.5, grid.y)
-    nose = rise * ends * np.exp(-0.5 * (np.abs(grid.x) / breadth) ** 2.2)
-    nose += 2.0 * grid.bump(0, tip - 0.5, p.nose_tip_width * 0.85, 3.4)
-    wings = grid.pair(p.nose_wing - 1.2, tip + 1.6, 2.6, 3.0)
-    nose += p.nose_wing_height * wings
-    return nose - 2.5 * grid.pair(p.nose_wing * 0.48, tip + 5.0, 1.7, 1.1)
+    end = tip + 4.4 + p.nose_lift
+    ends = step(root - 7, root + 3, grid.y) * step(end + 0.6, end - 6.5, grid.y)
+    ridge = np.exp(-0.5 * (grid.x / breadth) ** 2)
+    slopes = np.exp(-0.5 * (grid.x / (breadth * 1.9)) ** 2)
+    nose = rise * ends * (0.72 * ridge + 0.28 * slopes)
+    nose += 2.2 * grid.bump(0, tip - 0.5, p.nose_tip_width * 0.9, 3.4)
+    nose += p.nose_wing_height * grid.pair(p.nose_wing - 1.2, tip + 1.2, 2.9, 3.2)
+    return nose - 1.8 * grid.pair(p.nose_wing * 0.48, tip + 5.0, 1.9, 1.2)
 
 
 def _neck(person: Person, grid: Grid) -> Field:
@@ -157,7 +159,7 @@ def _ears(person: Person, grid: Grid) -> tuple[Field, Field]:
     y = (grid.y - person.ear_y) / (12.5 * size)
     radius = np.sqrt(x * x + y * y)
     rim = np.exp(-0.5 * ((radius - 0.78) / 0.18) ** 2)
-    height = -34.0 + 5 * rim + 3 * x - 90 * np.clip(radius - 1, 0, None)
+    height = -36.0 + 4 * rim + 2 * x - 40 * np.clip(radius - 1, 0, None)
     return step(1.1, 0.9, radius), np.maximum(height, FAR_PLANE)
 
 
@@ -166,19 +168,31 @@ def _hair(person: Person, grid: Grid, generator: np.random.Generator) -> tuple[F
     top, side = max(p.hair_top, 1.0), max(p.hair_side, 0.6)
     strands = noise(generator, grid, 2.2, 14.0)
     locks = noise(generator, grid, 9.0, 16.0)
+    # Below the ears long hair hangs straight where the skull narrows.
+    falls = step(p.hair_end + 7 + 3 * locks, p.hair_end - 9, grid.y)
+    hanging = p.cheek_width + side + p.hair_wave * np.sin(grid.y / 6.0) + 0.05 * grid.y
     width = half_width(p, grid.y, top) + side
-    end = p.hair_end
-    falls = step(end + 4, end - 8, grid.y)
-    long_width = p.cheek_width + side + p.hair_wave * np.sin(grid.y / 6.0) + 0.04 * grid.y
-    width = np.where(grid.y > 0, np.maximum(long_width * falls, 1.0), width)
+    below = step(-8, 10, grid.y)
+    width = width + below * (hanging * falls - width)
     profile = _profile(p, grid.y, top) + top * 0.8
-    profile = np.where(grid.y > 0, profile.max() - 14, profile)
-    shell = _dome(grid.x, width + 1.2 * p.hair_curl * locks, profile, 2.4)
-    shell += (0.35 + 0.5 * p.hair_curl) * strands + 1.1 * locks
-    line = p.hairline_y + p.hairline_round * (grid.x / 25) ** 2
-    line = line + p.hairline_sweep * np.tanh((grid.x - p.hairline_part) / 10) + 0.8 * strands
-    line -= 30 * max(p.baldness, 0) * np.exp(-0.5 * (grid.x / 24) ** 2)
-    edge = np.maximum(half_width(p, grid.y) * 0.93, 0) + 0.5 * locks
-    beside = step(-1.4, 1.4, np.abs(grid.x) - edge) * falls * step(-36, -20, grid.y)
-    cover = np.maximum(step(1.6, -1.6, grid.y - line), beside)
-    return cover, np.maximum(shell - 60 * (1 - cover), FAR_PLANE).astype(np.float32)
+    profile = profile + below * (profile.max() - 16 - profile)
+    shell = _dome(grid.x, width + 0.9 * p.hair_curl * locks, profile, 2.3)
+    shell = shell + (0.3 + 0.5 * p.hair_curl) * strands + 1.1 * locks
+    inside = _inside_hairline(p, grid, strands, locks, falls)
+    # Hair grows out of the skin: at its edge the shell is as low as the skull.
+    shell = shell - 1.3 * top * step(7.0, -1.0, inside)
+    cover = step(-1.6, 1.6, inside)
+    return cover, np.maximum(shell - 50 * (1 - cover), FAR_PLANE).astype(np.float32)
+
+
+def _inside_hairline(p: Person, grid: Grid, strands: Field, locks: Field, falls: Field) -> Field:
+    """Return how far a pixel lies inside the hair, template pixels, negative on the skin."""
+    across = np.abs(grid.x) / np.maximum(half_width(p, grid.y), 1.0)
+    line = p.hairline_y + p.hairline_round * (grid.x / 25) ** 2 + 0.9 * strands
+    line = line + p.hairline_sweep * np.tanh((grid.x - p.hairline_part) / 10)
+    line = line - 30 * max(p.baldness, 0) * np.exp(-0.5 * (grid.x / 24) ** 2)
+    # At the temples the line turns down and runs into the sideburns.
+    line = line + 26 * step(0.72, 1.02, across)
+    edge = np.maximum(half_width(p, grid.y) * 0.955, 0) + 0.6 * locks
+    beside = np.abs(grid.x) - edge - 14 * (1 - falls) - 5 * step(-16, -34, grid.y)
+    return np.maximum(line - grid.y, np.minimum(beside, 8.0))

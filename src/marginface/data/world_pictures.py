@@ -17,20 +17,18 @@ from numpy.typing import NDArray
 from marginface.data.world_anatomy import Person, draw_person, person_generator
 from marginface.data.world_conditions import Conditions, draw_conditions, picture_generator
 from marginface.data.world_features import draw_features, mouth_corner, move_head
-from marginface.data.world_fields import Field, Grid, blur, make_grid, mix
+from marginface.data.world_fields import TEMPLATE_SIZE, Field, Grid, blur, make_grid, mix
 from marginface.data.world_head import shape_head
-from marginface.data.world_lens import develop, make_background
+from marginface.data.world_lens import compose, develop, make_background
 from marginface.data.world_occluders import hand_cover, wear
 from marginface.data.world_pose import solve_view
 from marginface.data.world_skin import paint_head, skin_colour
 from marginface.rendering import (
     Camera,
-    March,
     normals_from_depth,
     sample_canonical,
-    sampling_grid,
     shade,
-    warp_depth,
+    trace,
 )
 
 
@@ -110,8 +108,7 @@ def make_picture(config: WorldConfig, identity: int, picture: int) -> WorldPictu
     view = solve_view(head.points, conditions, grid)
     seen = _photograph(head, conditions, view, grid)
     colour, alpha, hidden = seen[..., :3], seen[..., 3], seen[..., 4]
-    background = make_background(generator, config.size)
-    colour = background + alpha[..., None] * (colour - background)
+    colour = compose(colour, alpha, make_background(generator, config.size))
     if conditions.occlusion == "hand":
         hand = hand_cover(conditions, config.size)
         tone = skin_colour(person) * np.float32(conditions.ambient + 0.6 * conditions.diffuse)
@@ -186,17 +183,17 @@ def _photograph(
     with torch.no_grad():
         depth, turn = torch.from_numpy(head.depth)[None], torch.from_numpy(view)[None]
         canonical = torch.from_numpy(_light_head(head, conditions, depth, grid.camera))
-        low, high = float(head.depth.min()) - 1e-3, float(head.depth.max()) + 1e-3
-        march = March(planes=_planes(view, high - low, grid), bisections=4, slab=(low, high))
-        seen, mask = warp_depth(depth, turn, grid.camera, target=grid.target, march=march)
-        places = sampling_grid(seen, turn, grid.camera, target=grid.target)
+        planes = _planes(view, float(np.ptp(head.depth)))
+        places, mask = trace(depth, turn, grid.camera, planes=planes, target=grid.target)
         sampled = sample_canonical(canonical[None], places) * mask[:, None]
         return sampled[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def _planes(view: NDArray[np.float32], thickness: float, grid: Grid) -> int:
+def _planes(view: NDArray[np.float32], thickness: float) -> int:
     # One trial depth for every 3 template pixels a ray moves sideways: the nose is 8 wide.
-    sideways = np.tan(np.hypot(view[0], view[1]) + 0.09) * thickness * 634
+    sideways = (
+        np.tan(np.hypot(view[0], view[1]) + 0.09) * thickness * Camera(TEMPLATE_SIZE).focal_px
+    )
     return 4 + int(np.ceil(sideways / 3.0))
 
 
@@ -206,15 +203,16 @@ def _light_head(
     c = conditions
     normals = normals_from_depth(depth, camera)
     light = torch.tensor([[c.ambient, c.diffuse, c.light_x, c.light_y]], dtype=torch.float32)
-    albedo = torch.from_numpy(head.albedo.transpose(2, 0, 1)[None].copy())
-    lit = (shade(2 * albedo - 1, normals, light)[0].numpy() + 1) / 2
+    white = torch.ones_like(depth)[:, None]
+    strength = (shade(white, normals, light)[0, 0].numpy() + 1) / 2
     half = np.array([c.light_x, c.light_y, 1.0])
     half = half / np.linalg.norm(half) + np.array([0, 0, 1.0])
     half = (half / np.linalg.norm(half)).astype(np.float32)
-    facing = np.clip(normals[0].numpy() @ half, 0, 1)
-    gloss = np.float32(0.10 * c.diffuse) * facing**14 * (0.4 + head.albedo.mean(-1))
-    lit = lit * head.cavity + gloss
-    return np.concatenate((lit, head.alpha[None], head.hidden[None])).astype(np.float32)
+    facing = np.clip(normals[0].numpy() @ half, 0, 1) ** 2
+    bright = head.albedo[..., 1]
+    gloss = np.float32(0.10 * c.diffuse) * facing**8 * (0.4 + bright)
+    lit = head.albedo * (strength * head.cavity)[..., None] + gloss[..., None]
+    return np.concatenate((lit.transpose(2, 0, 1), head.alpha[None], head.hidden[None]))
 
 
 def truth_of(made: WorldPicture, identity: int, picture: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from marginface.data.world_fields import Field, Grid, mix, noise, step
 from marginface.data.world_head import HeadShape
 
 WHITE_SKIN = np.array([0.90, 0.735, 0.65], dtype=np.float32)
-PIGMENT = np.array([0.62, 0.92, 1.15], dtype=np.float32)
+PIGMENT = np.array([0.58, 0.82, 1.00], dtype=np.float32)
 BLOOD = np.array([0.25, 1.35, 1.15], dtype=np.float32)
 YELLOW = np.array([0.0, 0.35, 1.6], dtype=np.float32)
 WHITE_HAIR = np.array([0.82, 0.68, 0.47], dtype=np.float32)
@@ -57,7 +57,7 @@ def _skin(person: Person, grid: Grid, generator: np.random.Generator) -> Field:
     p = person
     size = grid.camera.size
     mottled = 0.022 * noise(generator, grid, 7, 7) + 0.016 * noise(generator, grid, 1.6, 1.6)
-    red = 0.13 * grid.pair(22, 14, 9, 8) + 0.14 * grid.bump(0, p.nose_y + 1, 7, 6)
+    red = 0.13 * grid.pair(22, 14, 9, 8) + 0.10 * grid.bump(0, p.nose_y + 1, 7, 6)
     red += 0.06 * grid.pair(p.eye_x, p.eye_y + 1, 10, 5) + 0.05 * grid.bump(0, p.chin_y - 6, 9, 6)
     dark = 0.10 * max(p.eye_bag, 0) * 2.2 * grid.pair(p.eye_x - 1.5, p.eye_y + 5.2, 7, 2.0)
     dark += 0.14 * grid.pair(p.eye_x, p.eye_y - 3, 9, 4.0)
@@ -66,7 +66,7 @@ def _skin(person: Person, grid: Grid, generator: np.random.Generator) -> Field:
     filters = red[..., None] * BLOOD * 0.9 + (dark + lines + mottled)[..., None]
     skin = skin * np.exp(-filters)
     skin = _freckles(p, skin, grid, generator)
-    nostrils = np.clip(1.5 * grid.pair(p.nose_wing * 0.5, p.nose_y + 4.6, 1.9, 1.0), 0, 0.85)
+    nostrils = 0.8 * grid.pair(p.nose_wing * 0.5, p.nose_y + 4.4, 1.7, 0.9)
     return mix(skin, skin_colour(p) * np.float32(0.22), nostrils)
 
 
@@ -87,8 +87,8 @@ def _freckles(p: Person, skin: Field, grid: Grid, generator: np.random.Generator
     where = grid.bump(0, 10, 26, 13)
     freckled = np.clip(max(p.freckles, 0) * where * step(0.7, 1.6, spots), 0, 0.5)
     skin = mix(skin, skin_colour(p) * np.float32(0.45), freckled)
-    count = int(generator.integers(0, 6))
-    places = generator.uniform([-34, -34, 0.6], [34, 56, 1.5], size=(6, 3))
+    count = max(0, int(generator.integers(-2, 4)))
+    places = generator.uniform([-30, -28, 0.55], [30, 52, 1.0], size=(6, 3))
     for x, y, radius in places[:count]:
         spot = np.clip(1.3 * grid.bump(x, y, radius, radius), 0, 0.8)
         skin = mix(skin, skin_colour(p) * np.float32(0.25), spot)

@@ -20,6 +20,7 @@ from marginface.rendering.camera import (
     points_to_pixels,
 )
 from marginface.rendering.shading import light_from_unit, normals_from_depth, shade
+from marginface.rendering.trace import trace
 from marginface.rendering.view import (
     inverse_transform_points,
     mirror_view,
@@ -47,6 +48,7 @@ __all__ = [
     "sample_canonical",
     "sampling_grid",
     "shade",
+    "trace",
     "transform_points",
     "view_from_unit",
     "warp_depth",

@@ -7,6 +7,8 @@ Normals point away from the camera: a plane facing it has n = (0, 0, 1), and the
 follows the same convention. J is the canonical picture; it is not clamped.
 
 Source: Wu et al., CVPR 2020, arXiv:1911.11130, section 3.
+Differs: lengths are taken in pixels, so that the 1e-7 that guards the division no longer shortens
+    every normal by 0.3 %.
 """
 
 import torch
@@ -20,14 +22,17 @@ def normals_from_depth(
     depth: Float[Tensor, "batch height width"], camera: Camera
 ) -> Float[Tensor, "batch height width 3"]:
     """Return unit normals from central differences; the outermost pixels get (0, 0, 1)."""
-    points = depth_to_points(depth, camera)
-    tangent_u = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
-    tangent_v = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
-    cross = torch.linalg.cross(tangent_u, tangent_v, dim=-1)
-    inner = cross / (torch.linalg.vector_norm(cross, dim=-1, keepdim=True) + 1e-7)
-    framed = pad(inner, (0, 0, 1, 1, 1, 1))
-    is_border = pad(torch.zeros_like(inner[..., 0]), (1, 1, 1, 1), value=1.0)
-    return torch.cat((framed[..., :2], (framed[..., 2] + is_border)[..., None]), dim=-1)
+    # Axis by axis: a cross product over a last axis of 3 takes five times as long.
+    axes = (depth_to_points(depth, camera) * camera.focal_px).unbind(-1)
+    u_x, u_y, u_z = (axis[:, 1:-1, 2:] - axis[:, 1:-1, :-2] for axis in axes)
+    v_x, v_y, v_z = (axis[:, 2:, 1:-1] - axis[:, :-2, 1:-1] for axis in axes)
+    n_x, n_y, n_z = u_y * v_z - u_z * v_y, u_z * v_x - u_x * v_z, u_x * v_y - u_y * v_x
+    length = (n_x * n_x + n_y * n_y + n_z * n_z).sqrt() + 1e-7
+    framed = [
+        pad(axis / length, (1, 1, 1, 1), value=border)
+        for axis, border in ((n_x, 0.0), (n_y, 0.0), (n_z, 1.0))
+    ]
+    return torch.stack(framed, dim=-1)
 
 
 def light_from_unit(raw: Float[Tensor, "batch 4"]) -> Float[Tensor, "batch 4"]:
@@ -49,7 +54,7 @@ def shade(
     """
     direction = torch.cat((light[:, 2:], torch.ones_like(light[:, :1])), dim=1)
     direction = direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True)
-    facing = (normals * direction[:, None, None, :]).sum(-1).clamp_min(0)
+    facing = sum(normals[..., k] * direction[:, k, None, None] for k in range(3)).clamp_min(0)
     k_a, k_d = light[:, 0, None, None], light[:, 1, None, None]
     strength = (k_a + k_d * facing)[:, None]
     return (1 + albedo) * strength - 1

@@ -71,6 +71,8 @@ def _spread(rows: Tensor, like: Tensor) -> Tensor:
 
 
 def _rotate(points: Tensor, matrix: Tensor) -> Tensor:
-    # One multiply-add per element in a fixed order: the same bits for every batch size.
-    spread = matrix.reshape(len(matrix), *[1] * (points.ndim - 2), 3, 3)
-    return (spread * points[..., None, :]).sum(-1)
+    # Element by element: the same bits for every batch size, and no reduction over an axis of 3.
+    m = matrix.reshape(len(matrix), *[1] * (points.ndim - 2), 3, 3)
+    x, y, z = points.unbind(-1)
+    rows = [m[..., i, 0] * x + m[..., i, 1] * y + m[..., i, 2] * z for i in range(3)]
+    return torch.stack(rows, dim=-1)

@@ -18,7 +18,7 @@ from torch.nn.functional import grid_sample
 
 from marginface.axes import Bool, Float, Tensor
 from marginface.rendering.camera import FAR, NEAR, Camera
-from marginface.rendering.view import inverse_transform_points, rotation_matrix
+from marginface.rendering.view import inverse_transform_points
 
 SLACK = (FAR - NEAR) / 2
 LEAST_SLOPE = 0.05
@@ -33,15 +33,12 @@ class March:
         bisections: Halvings of the interval that holds the crossing.
         near: First trial depth, before t_z is added.
         far: Last trial depth, before t_z is added; also the depth given to rays that hit nothing.
-        slab: If given, the lowest and highest canonical depth that matter: rays are searched only
-            between these two planes, so a few trial depths do; for rotations under 90 degrees.
     """
 
     planes: int = 48
     bisections: int = 6
     near: float = NEAR - SLACK
     far: float = FAR + SLACK
-    slab: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.planes < 2 or self.bisections < 0:
@@ -53,25 +50,25 @@ class March:
             raise ValueError(f"near must lie in (0, far), got near {self.near}, far {self.far}")
 
 
+def ray_lines(
+    like: Tensor, view: Float[Tensor, "batch 6"], target: Camera
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the rays of a view in the canonical frame, Q(z) = origin + slope · z, by axes."""
+    rays = target.rays(like).expand(len(view), -1, -1, -1)
+    origin = inverse_transform_points(torch.zeros_like(view[:, None, None, :3]), view)
+    slopes = inverse_transform_points(rays, view) - origin
+    return list(origin.unbind(-1)), [slope.contiguous() for slope in slopes.unbind(-1)]
+
+
 class _HeightField:
     """The gap g(z) between the rays of one view and a canonical depth map."""
 
     def __init__(self, depth: Tensor, view: Tensor, source: Camera, target: Camera) -> None:
-        turned = (rotation_matrix(view).mT[:, None, None] * target.rays(depth)[..., None, :]).sum(
-            -1
-        )
-        origin = inverse_transform_points(torch.zeros_like(view[:, None, None, :3]), view)
-        self.slopes = [slope.contiguous() for slope in turned.unbind(-1)]
-        self.origin = origin.unbind(-1)
+        self.origin, self.slopes = ray_lines(depth, view, target)
         self.depth = depth[:, None]
         self.half_width = source.half_width
         # Half a pixel of grace: without it rounding drops the border pixels.
         self.limit = 1 + 1 / (source.size - 1)
-
-    def between(self, low: float, high: float) -> tuple[Tensor, Tensor]:
-        """Return where the rays pass the canonical planes at depths `low` and `high`."""
-        slope = self.slopes[2].clamp_min(LEAST_SLOPE)
-        return (low - self.origin[2]) / slope, (high - self.origin[2]) / slope
 
     def gap(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return g(z) and whether q(z) lies inside the map, both (batch, height, width)."""
@@ -117,8 +114,7 @@ def warp_depth(
     near, far = march.near + shift, march.far + shift
     with torch.no_grad():
         frozen = _HeightField(depth.detach(), view.detach(), camera, target)
-        bounds = (near, far) if march.slab is None else frozen.between(*march.slab)
-        crossing, is_hit = _first_crossing(frozen, march, *bounds)
+        crossing, is_hit = _first_crossing(frozen, march, near, far)
     if torch.is_grad_enabled() and (depth.requires_grad or view.requires_grad):
         crossing = _implicit_step(crossing, frozen, _HeightField(depth, view, camera, target))
     warped = torch.where(is_hit, crossing, far)
