@@ -13,7 +13,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import cv2
 import numpy as np
@@ -65,7 +64,7 @@ class Detector:
             ) from cause
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> Self:
+    def load(cls, path: str | Path | None = None) -> "Detector":
         """Return a detector with the public weights, or those in the file `path`.
 
         Raises:

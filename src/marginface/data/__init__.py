@@ -17,6 +17,7 @@ from marginface.data.splits import (
     split_identities,
     write_identity_list,
 )
+from marginface.data.world import generate_world
 
 __all__ = [
     "Augmentation",
@@ -29,6 +30,7 @@ __all__ = [
     "PackedFaces",
     "PairList",
     "epoch_order",
+    "generate_world",
     "is_pack",
     "make_pairs",
     "open_images",

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -19,34 +18,11 @@ from numpy.typing import NDArray
 from marginface.axes import Float, Int, Tensor, UInt8
 from marginface.data.augmentation import Augmentation
 from marginface.data.packs import check_labels
-from marginface.data.resized import ResizedFaces
+from marginface.data.resized import ResizedFaces, SizedFaces
 from marginface.errors import DataError
 
 # One Philox key per purpose, so that order and changes never share numbers.
 _ORDER, _CHANGES = 1, 2
-
-
-class Faces(Protocol):
-    """What a loader needs of a set of faces."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Row in `identities` of each picture."""
-
-    @property
-    def identities(self) -> list[str]:
-        """The names behind the labels."""
-
-    @property
-    def names(self) -> list[str]:
-        """The name of each picture."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of every picture."""
-
-    def read(self, indices: NDArray[np.int64], /) -> NDArray[np.uint8]:
-        """Return pictures, shape (n, height, width, 3)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +91,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        faces: Faces,
+        faces: SizedFaces,
         *,
         batch_size: int,
         seed: int = 0,
@@ -132,6 +108,7 @@ class BatchLoader:
             ("workers", workers, 0),
             ("prefetch", prefetch, 1),
             ("start_step", start_step, 0),
+            ("size", 1 if size is None else size, 1),
         ):
             if value < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, got {value}")
@@ -200,7 +177,7 @@ class BatchLoader:
         while self._ahead:
             self._ahead.pop().cancel()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "BatchLoader":
         return self
 
     def __exit__(
@@ -227,7 +204,7 @@ def _generator(purpose: int, seed: int, counter: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, counter, 0]))
 
 
-def _check(faces: Faces, batch_size: int) -> None:
+def _check(faces: SizedFaces, batch_size: int) -> None:
     where = getattr(faces, "path", "the set")
     if len(faces.identities) < 2:
         raise DataError(

@@ -6,16 +6,14 @@ JPEG above 5,000 and PNG above 2,000, and raw alone costs the training cores not
 `benchmarks/bench_data.py` measures all three.
 """
 
-from typing import Literal
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import DataError, unknown_name
 
-Encoding = Literal["raw", "jpeg", "png"]
-ENCODINGS: tuple[Encoding, ...] = ("raw", "jpeg", "png")
+Encoding = str  # one of ENCODINGS; checked where it comes in, with a hint
+ENCODINGS = ("raw", "jpeg", "png")
 JPEG_QUALITY = 95
 
 
@@ -29,7 +27,7 @@ def check_encoding(encoding: str) -> None:
         raise unknown_name("encoding", encoding, ENCODINGS)
 
 
-def encode(image: NDArray[np.uint8], encoding: Encoding) -> bytes:
+def encode(image: NDArray[np.uint8], encoding: str) -> bytes:
     """Return the stored bytes of an RGB picture, shape (height, width, 3)."""
     if encoding == "raw":
         return image.tobytes()
@@ -41,9 +39,7 @@ def encode(image: NDArray[np.uint8], encoding: Encoding) -> bytes:
     return stored.tobytes()
 
 
-def decode(
-    stored: NDArray[np.uint8], encoding: Encoding, size: tuple[int, int]
-) -> NDArray[np.uint8]:
+def decode(stored: NDArray[np.uint8], encoding: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the RGB picture of `stored` bytes, shape (*size, 3).
 
     Raises:

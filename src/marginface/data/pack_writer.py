@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from marginface.data.encodings import Encoding, check_encoding, encode
+from marginface.data.encodings import check_encoding, encode
 from marginface.data.pack_format import (
     FORMAT,
     REMARK_COLUMNS,
@@ -58,14 +58,14 @@ class PackWriter:
         path: str | Path,
         *,
         size: int | tuple[int, int] = 112,
-        encoding: Encoding = "raw",
+        encoding: str = "raw",
         meta: Mapping[str, Any] | None = None,
         may_replace: bool = False,
     ) -> None:
         check_encoding(encoding)
         self.path = Path(path)
         self.size = (size, size) if isinstance(size, int) else size
-        self.encoding: Encoding = encoding
+        self.encoding: str = encoding
         self.meta = dict(meta or {})
         _check_target(self.path, may_replace=may_replace)
         self._names: list[str] = []
@@ -81,7 +81,7 @@ class PackWriter:
         self._folder = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self._images: io.BufferedWriter | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "PackWriter":
         try:
             _remove_abandoned(self.path)
             self._folder.mkdir(parents=True)

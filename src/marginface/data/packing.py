@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.alignment import align_face, scale_of, similarity_transform
-from marginface.data.encodings import Encoding
 from marginface.data.landmarks import read_landmarks
 from marginface.data.ordered import ordered_map
 from marginface.data.pack_format import Remark
@@ -77,7 +76,7 @@ def pack_folder(
     is_aligned: bool = False,
     detector: Detector | None = None,
     size: int = 112,
-    encoding: Encoding = "raw",
+    encoding: str = "raw",
     min_face_px: float = MIN_FACE_PX,
     workers: int | None = None,
     may_replace: bool = False,

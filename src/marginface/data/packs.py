@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from marginface.data.encodings import ENCODINGS, Encoding, decode
+from marginface.data.encodings import ENCODINGS, decode
 from marginface.data.pack_format import FORMAT, VERSION, Fingerprint, Remark, Truth, is_pack
 from marginface.errors import DataError
 
@@ -36,7 +36,7 @@ class PackedFaces:
 
     path: Path
     size: tuple[int, int]
-    encoding: Encoding
+    encoding: str
     names: list[str]
     labels: NDArray[np.int64]
     identities: list[str]
@@ -50,7 +50,7 @@ class PackedFaces:
     _rows: NDArray[np.int64] = field(repr=False)
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: str | Path) -> "PackedFaces":
         """Open the pack in the folder `path`.
 
         Raises:

@@ -140,8 +140,8 @@ def resolve_pairs(
     rows = {_stem(name): -1 for name in left_out}
     rows |= {_stem(name): row for row, name in enumerate(names)}
     found = np.empty((2, len(pairs)), dtype=np.int64)
-    for side, pictures in enumerate((pairs.first, pairs.second)):
-        for index, picture in enumerate(pictures):
+    for index, both in enumerate(zip(pairs.first, pairs.second, strict=True)):
+        for side, picture in enumerate(both):
             row = rows.get(picture_stem(*picture))
             if row is None:
                 raise _missing(pairs, index, picture, f" under {where}" if where else "")

@@ -1,15 +1,24 @@
 """A set of faces at another size, resized once and kept where memory allows."""
 
 import threading
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 
+@runtime_checkable
 class SizedFaces(Protocol):
-    """Pictures of one size, read by index."""
+    """A labelled set of pictures of one size, read by index; `PackedFaces` is one."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Row in `identities` of each picture."""
+
+    @property
+    def identities(self) -> list[str]:
+        """The names behind the labels."""
 
     @property
     def size(self) -> tuple[int, int]:

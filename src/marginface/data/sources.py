@@ -6,7 +6,7 @@ SOURCE/anna/anna_0001.jpg     one folder a person, any picture names
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from marginface.data.pictures import ENDINGS, read_picture
 from marginface.errors import DataError
 
 
+@runtime_checkable
 class ImageSource(Protocol):
     """Pictures of named people; those of a pack are aligned, those of a folder are as taken."""
 

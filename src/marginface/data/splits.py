@@ -34,7 +34,7 @@ def split_identities(
 
     Example:
         >>> split_identities(["anna", "berta", "carl", "dora"], val_count=1)
-        (['anna', 'berta', 'dora'], ['carl'])
+        (['anna', 'carl', 'dora'], ['berta'])
     """
     names = sorted(set(identities))
     if val_count is None:
