@@ -21,7 +21,7 @@ from marginface.report.entries import Record, entries_of
 from marginface.report.words import is_percent, title
 
 _PROBIT = NormalDist().inv_cdf
-_RATE_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
+_RATE_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 
 
 def interval_figure(record: Record, metric: str) -> str:

@@ -92,6 +92,7 @@ def _page_parts(record: Record) -> dict[str, Any]:
             if entry.result.get("fold_std") is not None
         },
         "figures": _figures(record, main, losses),
+        "has_worst": any(entry.result.get("worst") for entry in losses),
         "download": download_uri(record),
     }
 
@@ -127,7 +128,7 @@ def summary_sentences(record: Record) -> list[str]:
     sentences = []
     if interval is not None:
         sentences.append(
-            f"{best.name} has the best {words.title(main)}: {words.value_words(main, interval)}, "
+            f"{words.title(main)} is best for {best.name}: {words.value_words(main, interval)}, "
             f"95 % interval {words.interval_words(main, interval)}."
         )
     groups: dict[str, list[str]] = {"better": [], "worse": [], words.NO_DIFFERENCE: []}

@@ -32,6 +32,8 @@ def comparison_table(record: Record) -> Table:
         title=record.get("title", "Comparison"),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
         caption=(
             f"{people['identities']:,} people not seen in training, "
             f"{pairs_words(people['pairs'])}; 95 % intervals from a bootstrap over identities; "
@@ -42,22 +44,28 @@ def comparison_table(record: Record) -> Table:
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column(f"minus {record['baseline']}", justify="right", no_wrap=True)
-    table.add_column("verdict")
     for metric in metrics_of(record):
         table.add_row(Text(title(metric), style="bold"))
         for entry in entries_of(record):
             if interval := entry.metric(metric):
-                difference = entry.difference(metric)
-                outcome = outcome_words(entry, metric)
                 table.add_row(
-                    Text(f"  {entry.name}", style="italic" if entry.is_reference else ""),
+                    Text(f" {entry.name}", style="italic" if entry.is_reference else ""),
                     value_words(metric, interval),
                     interval_words(metric, interval),
-                    difference_words(metric, difference) if difference else "",
-                    Text(outcome, style=_STYLES.get(outcome, "")),
+                    _difference_cell(entry, metric),
                 )
         table.add_section()
     return table
+
+
+def _difference_cell(entry: Entry, metric: str) -> Text:
+    """Put verdict and difference into a cell; together they fit a terminal of 80 columns."""
+    outcome, difference = outcome_words(entry, metric), entry.difference(metric)
+    verdict_text = Text(outcome, style=_STYLES.get(outcome, ""))
+    if difference is None:
+        return verdict_text
+    words = Text(difference_words(metric, difference))
+    return Text("\n" if outcome == NO_DIFFERENCE else " ").join([verdict_text, words])
 
 
 def outcome_words(entry: Entry, metric: str) -> str:
@@ -80,7 +88,14 @@ def evaluation_table(record: Mapping[str, Any]) -> Table:
     caption = f"{pairs_words(record.get('pairs', {}))}; failure to acquire {failure}"
     if record.get("identities"):
         caption = f"{record['identities']:,} people, {caption}"
-    table = Table(title=f"Verification by {model_words(record.get('model'))}", caption=caption)
+    table = Table(
+        title=f"Verification by {model_words(record.get('model'))}",
+        caption=caption,
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
+    )
     table.add_column("metric", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)

@@ -51,14 +51,14 @@ def ordered_metrics(names: Any) -> list[str]:
 
 
 def title(metric: str) -> str:
-    """Return the metric's name as a heading.
+    """Return the metric's name as a heading; the percent sign stays with its number.
 
     Example:
-        >>> title("fnmr_at_fmr_0.001")
-        'FNMR at FMR 0.1 %'
+        >>> title("fnmr_at_fmr_0.001").split()
+        ['FNMR', 'at', 'FMR', '0.1', '%']
     """
     if metric.startswith(FNMR_PREFIX):
-        return f"FNMR at FMR {100 * _target(metric):g} %"
+        return f"FNMR at FMR {100 * _target(metric):g}\N{NO-BREAK SPACE}%"
     return _TITLES.get(metric, metric)
 
 
