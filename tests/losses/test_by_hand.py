@@ -90,6 +90,19 @@ def test_sphereface_psi_at_each_knot() -> None:
     torch.testing.assert_close(target, torch.tensor([1, -1, -3, -5, -7], dtype=torch.float64))
 
 
+def test_plotted_curve_is_the_scale_times_psi_whatever_the_length() -> None:
+    angles = torch.tensor([math.pi / 4], dtype=torch.float64)
+    for options, expected in (({}, -1.0), ({"scale": 8.0}, -8.0)):
+        curve = make_loss("sphereface", **options).own_curve(own(angles, norm=20.0))
+        assert curve.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_plotted_curve_of_a_drawn_margin_is_at_its_mean() -> None:
+    angles = torch.tensor([0.3], dtype=torch.float64)
+    curve = make_loss("elasticface-arc", std_rad=0.4, scale=2.0).own_curve(own(angles))
+    assert curve.item() == pytest.approx(2 * math.cos(0.8), rel=1e-12)
+
+
 def test_sphereface_takes_the_length_as_scale() -> None:
     # At 45 degrees |x|·ψ = -3, the other |x|·cos 45°.
     assert value_of("sphereface", math.pi / 4, norm=3.0) == pytest.approx(

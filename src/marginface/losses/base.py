@@ -81,7 +81,7 @@ class Loss(nn.Module, ABC):
         """Return the scores over all classes that stand behind the loss, for study."""
 
     def own_curve(self, own: OwnClass) -> Float[Tensor, " batch"]:
-        """Return `target` as drawn in plots: no random draws, the mean margin instead."""
+        """Return `target` for plots, `scale` times a cosine: at the mean margin, nothing drawn."""
         return self.target(own)
 
 

@@ -45,15 +45,21 @@ class SphereFace(SoftmaxLoss):
 
     def target(self, own: OwnClass) -> Float[Tensor, " batch"]:
         """Return |x|·(λ·cos θ_y + ψ(θ_y)) / (1 + λ)."""
-        psi = falling_cosine(own.cosine, self.multiplier)
-        blended = (self.annealing * own.cosine + psi) / (1 + self.annealing)
-        return self._scales(own) * blended
+        return self._scales(own) * self._blended(own.cosine)
+
+    def own_curve(self, own: OwnClass) -> Float[Tensor, " batch"]:
+        """Return the target at length 1, so that the curve does not depend on the feature."""
+        return self.scale * self._blended(own.cosine)
 
     def others(
         self, cosines: Float[Tensor, "batch classes"], own: OwnClass
     ) -> Float[Tensor, "batch classes"]:
         """Return |x|·cos θ_j."""
         return self._scales(own)[:, None] * cosines
+
+    def _blended(self, cosine_y: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        psi = falling_cosine(cosine_y, self.multiplier)
+        return (self.annealing * cosine_y + psi) / (1 + self.annealing)
 
     def _scales(self, own: OwnClass) -> Float[Tensor, " batch"]:
         return torch.full_like(own.norms, self.scale) if self.has_fixed_scale else own.norms
