@@ -16,7 +16,8 @@ from marginface.training import (
     ScheduleConfig,
     TrainConfig,
 )
-from marginface.training.config import WITHOUT_EFFECT, flat
+from marginface.training.config import WITHOUT_EFFECT
+from marginface.training.plain import flat
 
 DATA = DataConfig(path=Path("faces.pack"))
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.training.tiny import assert_same_tensors, tiny_config
 
-from marginface.training import LossConfig, TrainConfig, read_log, train
+from marginface.training import LossConfig, TrainConfig, read_log
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,10 +47,8 @@ def assert_same_run(run_dir: Path, whole: Path) -> None:
     assert not list(run_dir.glob(".*.part"))
 
 
-def test_four_kills_change_nothing(pack: Path, tmp_path: Path) -> None:
-    config = tiny_config(pack)
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train(config, whole)
+def test_four_kills_change_nothing(pack: Path, tmp_path: Path, whole: Path) -> None:
+    config, cut = tiny_config(pack), tmp_path / "cut"
     # Before any checkpoint; in the middle of the first one; between two; before the model is there.
     assert run(config, cut, "step-2", "write-1", "step-5", "model") == 0
     assert_same_run(cut, whole)

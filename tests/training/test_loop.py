@@ -155,16 +155,31 @@ def test_a_finished_run_is_not_trained_again(
     assert not first.model_path.exists()
 
 
-def test_a_time_limit_stops_resumably(pack: Path, tmp_path: Path) -> None:
-    whole = train(tiny_config(pack), tmp_path / "whole")
+def test_a_wrong_name_removes_and_makes_nothing(pack: Path, tmp_path: Path) -> None:
+    first = train(tiny_config(pack, steps=2), tmp_path / "run")
+    wrong = tiny_config(pack, loss=LossConfig(name="arcfase"))
+    for run_dir in (tmp_path / "run", tmp_path / "new"):
+        with pytest.raises(ValueError, match="did you mean 'arcface'"):
+            train(wrong, run_dir, resume=False)
+    assert first.model_path.is_file()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_folder_that_is_a_file_is_told(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(CheckpointWriteError, match=r"run must be a folder that can be"):
+        train(tiny_config(pack), tmp_path / "run")
+
+
+def test_a_time_limit_stops_resumably(pack: Path, tmp_path: Path, whole: Path) -> None:
     short = train(tiny_config(pack, time_limit_s=1e-6), tmp_path / "cut")
     assert (short.steps, short.is_complete) == (1, False)
     assert short.model_path.is_file()
     assert train(tiny_config(pack, time_limit_s=1e-6), tmp_path / "cut").steps == 1
     rest = train(tiny_config(pack), tmp_path / "cut")
     assert rest.is_complete
-    assert rest.final_loss == whole.final_loss
-    assert_same_tensors(rest.model_path, whole.model_path)
+    assert rest.final_loss == read_log(whole / "log.jsonl")[-1]["loss"]
+    assert_same_tensors(rest.model_path, whole / "model.safetensors")
 
 
 def test_a_validation_cannot_disturb_the_run(pack: Path, tmp_path: Path) -> None:
@@ -261,10 +276,9 @@ def test_a_rate_far_too_high_stops_before_anything_bad_is_saved(pack: Path, tmp_
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(
-    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
     config = tiny_config(pack)
-    whole = train(config, tmp_path / "whole")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     cut_in_step(monkeypatch, 5, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard)))
     try:
@@ -275,21 +289,25 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").step == 3
     assert not list((tmp_path / "run").glob(".*.part"))
     result = train(config, tmp_path / "run")
-    assert_same_tensors(result.model_path, whole.model_path)
+    assert_same_tensors(result.model_path, whole / "model.safetensors")
 
 
-def test_ctrl_c_finishes_the_step_and_saves(
-    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_saves(
+    pack: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: Path,
+    number: signal.Signals,
 ) -> None:
     config = tiny_config(pack)
-    whole = train(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        cut_in_step(patch, 5, lambda: os.kill(os.getpid(), signal.SIGINT))
+        cut_in_step(patch, 5, lambda: os.kill(os.getpid(), number))
         with pytest.raises(TrainingInterrupted, match="stopped after step 5 of 12; everything is"):
             train(config, tmp_path / "run")
     assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").step == 5
     result = train(config, tmp_path / "run")
-    assert_same_tensors(result.model_path, whole.model_path)
+    assert_same_tensors(result.model_path, whole / "model.safetensors")
 
 
 def test_a_second_ctrl_c_stops_at_once(

@@ -1,8 +1,12 @@
 """The log after a kill: nothing twice, nothing half."""
 
 import json
+import resource
 from pathlib import Path
 
+import pytest
+
+from marginface.errors import CheckpointWriteError
 from marginface.training.runlog import RunLog, read_log
 
 
@@ -31,3 +35,24 @@ def test_every_record_is_on_the_disk_at_once(tmp_path: Path) -> None:
     with RunLog(tmp_path, step=0, keeps_tensorboard=False) as log:
         log.write({"step": 1, "loss": 0.5}, group="train")
         assert read_log(tmp_path / "log.jsonl") == [{"step": 1, "loss": 0.5}]
+
+
+def test_validation_metrics_become_events(tmp_path: Path) -> None:
+    with RunLog(tmp_path, step=0, keeps_tensorboard=True) as log:
+        log.write({"step": 1, "loss": 0.5}, group="train")
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"train/loss" in events.read_bytes()
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with RunLog(tmp_path, step=0, keeps_tensorboard=False) as log:
+        log.write({"step": 1, "loss": 0.5}, group="train")
+        size = (tmp_path / "log.jsonl").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, hard))
+        try:
+            with pytest.raises(CheckpointWriteError, match=r"log.jsonl could not be written \("):
+                log.write({"step": 2, "loss": 0.5}, group="train")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_log(tmp_path / "log.jsonl") == [{"step": 1, "loss": 0.5}]

@@ -18,9 +18,10 @@ from marginface.errors import DataError, ModelFileError, unknown_name
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
 from marginface.recognition import ModelContract, TrainingData, load_model
-from marginface.training.config import WITHOUT_EFFECT, BackboneConfig, TrainConfig, flat
+from marginface.training.config import WITHOUT_EFFECT, BackboneConfig, TrainConfig
 from marginface.training.ema import make_ema
 from marginface.training.optimizer import freeze, make_optimizer
+from marginface.training.plain import flat
 from marginface.training.seeds import random_stream
 from marginface.weights import PUBLIC_WEIGHTS, resolve_weights
 

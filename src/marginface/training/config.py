@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from marginface.data import Augmentation
 from marginface.errors import unknown_name
+from marginface.training.plain import flat as flat
 from marginface.training.plain import from_plain, to_plain
 
 Option = int | float | str | bool | tuple[int, ...]
@@ -275,20 +276,6 @@ class TrainConfig:
             ValueError: If a field is unknown or a value cannot stand in it.
         """
         return from_plain(cls, values)
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries as one, its keys the dotted names.
-
-    Example:
-        >>> flat({"seed": 0, "loss": {"name": "arcface"}})
-        {'seed': 0, 'loss.name': 'arcface'}
-    """
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        result |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return result
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -80,14 +80,13 @@ def train(
         CheckpointWriteError: If the disk refuses; the last checkpoint stays.
         TrainingInterrupted: If SIGINT or SIGTERM came; a checkpoint has been saved.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    rundir.clean_up(run_dir, removes_run=not resume)
     pack = open_training_data(config)
-    identity = run_identity(config, pack)
-    if (done := rundir.finished_result(run_dir, identity)) is not None:
+    if resume and (done := rundir.finished_result(run_dir, run_identity(config, pack))) is not None:
         return done
     with random_stream(config.seed, "training", device=config.device):
+        # Built before anything is removed: a wrong name must not cost the old run.
         run = _Run(config, run_dir, pack, is_quiet=is_quiet)
+        rundir.prepare(run_dir, removes_run=not resume)
         run.restore()
         rundir.write_config(run_dir, config)
         return run.go(validate, validate_every)

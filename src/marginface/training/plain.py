@@ -42,6 +42,20 @@ def from_plain(kind: type[T], values: dict[str, Any], prefix: str = "") -> T:
     return kind(**made)
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, its keys the dotted names.
+
+    Example:
+        >>> flat({"seed": 0, "loss": {"name": "arcface"}})
+        {'seed': 0, 'loss.name': 'arcface'}
+    """
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        result |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return result
+
+
 def _made(annotation: Any, value: Any, name: str) -> Any:
     origin, inner = get_origin(annotation), get_args(annotation)
     if is_dataclass(annotation) and isinstance(value, dict):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from marginface.axes import Tensor
+from marginface.errors import CheckpointWriteError
 from marginface.files import write_atomically
 from marginface.training.build import versions
 from marginface.training.checkpoint import check_same_run, copy_tensors, read_checkpoint
@@ -41,8 +42,18 @@ class TrainResult:
     final_loss: float | None
 
 
-def clean_up(run_dir: Path, *, removes_run: bool) -> None:
-    """Remove what a kill left half-written and, if wanted, the whole run."""
+def prepare(run_dir: Path, *, removes_run: bool) -> None:
+    """Make the folder; remove what a kill left half-written and, if wanted, the whole old run.
+
+    Raises:
+        CheckpointWriteError: If it cannot be made.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise CheckpointWriteError(
+            f"{run_dir} must be a folder that can be written to, got {cause.strerror or cause}"
+        ) from cause
     for part in run_dir.glob(".*.part"):
         part.unlink(missing_ok=True)
     if removes_run:

@@ -4,11 +4,15 @@ Both survive a kill: on resuming, records past the checkpoint and a half-written
 the steps that are done again are written again.
 """
 
+import errno
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from marginface.errors import CheckpointWriteError
 from marginface.files import write_atomically
 
 if TYPE_CHECKING:
@@ -28,7 +32,9 @@ class RunLog:
         path = run_dir / "log.jsonl"
         kept = [json.dumps(record) for record in read_log(path) if record["step"] <= step]
         write_atomically(path, "".join(f"{line}\n" for line in kept))
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        # Unbuffered: a record is on the disk or its failure is seen, here and not on closing.
+        self._file = path.open("ab", buffering=0)
         self._events = _open_events(run_dir, step) if keeps_tensorboard else None
 
     def write(self, record: dict[str, Any], *, group: str) -> None:
@@ -37,9 +43,22 @@ class RunLog:
         Args:
             record: Plain numbers by name.
             group: Heading of the numbers in TensorBoard.
+
+        Raises:
+            CheckpointWriteError: If the disk refuses.
         """
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        line = (json.dumps(record) + "\n").encode()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._write_events(record, group)
+        except OSError as cause:
+            raise CheckpointWriteError(
+                f"{self._path} could not be written ({cause.strerror or cause}); the last "
+                "checkpoint is untouched; free some space or check the rights"
+            ) from cause
+
+    def _write_events(self, record: dict[str, Any], group: str) -> None:
         if self._events is not None:
             for name, value in record.items():
                 if isinstance(value, int | float) and name != "step":
@@ -57,7 +76,9 @@ class RunLog:
     ) -> None:
         self._file.close()
         if self._events is not None:
-            self._events.close()
+            # What could not be written has been reported by `write`.
+            with suppress(OSError):
+                self._events.close()
 
 
 def _open_events(run_dir: Path, step: int) -> "SummaryWriter":
