@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from marginface.data.packs import PackedFaces
 from marginface.data.pairs import PairList, picture_stem, read_pairs, resolve_pairs
 from marginface.data.sources import ImageSource, open_images
-from marginface.evaluation import FMR_TARGETS, judge_pairs
+from marginface.evaluation import FMR_TARGETS, PairRecord, judge_pairs
 from marginface.evaluation.scores import FAILED
 from marginface.files import sha256_of
 from marginface.recognition.contract import MatchThreshold
@@ -171,33 +171,14 @@ def evaluate_pairs(
         where=f"--images {images}",
     )
     embedded = time.perf_counter()
-    judged = judge_pairs(
-        scored.scores,
-        scored.is_mated,
-        first_identity=scored.first_identity,
-        second_identity=scored.second_identity,
-        folds=scored.folds,
-        fmr_targets=fmr_targets,
-        seed=seed,
-        resamples=resamples,
-        failed=scored.failed,
-        failure_to_acquire=scored.failure_to_acquire,
-    )
-    contract = recognizer.contract
+    judged = judge_scores(scored, fmr_targets=fmr_targets, seed=seed, resamples=resamples)
     return {
         "model": recognizer.name,
         **judged.as_dict(),
-        "pictures": {"named": scored.pictures, "failed": len(scored.failures)},
-        "failures": [list(failure) for failure in scored.failures[:NAMED_FAILURES]],
-        "at_model_threshold": _rates_at(contract.threshold, scored),
+        **_acquisition(scored),
+        "at_model_threshold": _rates_at(recognizer.contract.threshold, scored),
         "protocol": _protocol(listed),
-        "flip_average": contract.flip_average if flip_average is None else flip_average,
-        "alignment": (
-            "as stored"
-            if is_aligned
-            else f"largest central face by YuNet, on the template {contract.template}"
-        ),
-        "contract": _contract_summary(recognizer),
+        **_settings(recognizer, is_aligned=is_aligned, flip_average=flip_average),
         "data": {
             "images": images.name,
             "pairs": pairs.name,
@@ -209,6 +190,64 @@ def evaluate_pairs(
         "seconds": {
             "embedding": round(embedded - started, 3),
             "judging": round(time.perf_counter() - embedded, 3),
+        },
+    }
+
+
+def judge_scores(
+    scored: PairScores,
+    *,
+    fmr_targets: Sequence[float] = FMR_TARGETS,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> PairRecord:
+    """Judge scored pairs, failures to acquire included.
+
+    Args:
+        scored: From `score_pairs`.
+        fmr_targets: FMR targets, fractions in (0, 1).
+        seed: Seed of the bootstrap.
+        resamples: Draws of the bootstrap.
+
+    Raises:
+        UndefinedRateError: If there is no mated or no non-mated pair.
+    """
+    return judge_pairs(
+        scored.scores,
+        scored.is_mated,
+        first_identity=scored.first_identity,
+        second_identity=scored.second_identity,
+        folds=scored.folds,
+        fmr_targets=fmr_targets,
+        seed=seed,
+        resamples=resamples,
+        failed=scored.failed,
+        failure_to_acquire=scored.failure_to_acquire,
+    )
+
+
+def _acquisition(scored: PairScores) -> dict[str, Any]:
+    return {
+        "pictures": {"named": scored.pictures, "failed": len(scored.failures)},
+        "failures": [list(failure) for failure in scored.failures[:NAMED_FAILURES]],
+    }
+
+
+def _settings(
+    recognizer: Recognizer, *, is_aligned: bool, flip_average: bool | None
+) -> dict[str, Any]:
+    contract = recognizer.contract
+    found = f"largest central face by YuNet, on the template {contract.template}"
+    return {
+        "flip_average": contract.flip_average if flip_average is None else flip_average,
+        "alignment": "as stored" if is_aligned else found,
+        "contract": {
+            "architecture": contract.architecture,
+            "dim": contract.dim,
+            "input_size": list(contract.input_size),
+            "loss": contract.loss,
+            "training_data": contract.training_data.name,
+            "licence_note": contract.licence_note,
         },
     }
 
@@ -239,18 +278,6 @@ def _protocol(pairs: PairList) -> str:
         f"LFW pairs, {len(pairs):,} in {folds} folds, "
         f"each fold judged at the best threshold of the other {folds - 1}"
     )
-
-
-def _contract_summary(recognizer: Recognizer) -> dict[str, Any]:
-    contract = recognizer.contract
-    return {
-        "architecture": contract.architecture,
-        "dim": contract.dim,
-        "input_size": list(contract.input_size),
-        "loss": contract.loss,
-        "training_data": contract.training_data.name,
-        "licence_note": contract.licence_note,
-    }
 
 
 def _fingerprint(source: ImageSource, images: Path, pairs: PairList) -> str:

@@ -10,7 +10,6 @@ threshold somebody guessed is worse than none.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -25,6 +24,10 @@ from marginface.recognition.model_file import load_model
 from marginface.recognition.network import Network, OnnxNetwork, TorchNetwork
 from marginface.recognition.public import PUBLIC_MODELS, load_public_model, public_name_of
 from marginface.sphere import normalise
+
+# Larger batches make larger temporaries, which the system hands out page by page: at 64 that took
+# as long as the arithmetic.
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,7 @@ class Recognizer:
         contract: ModelContract | None = None,
         weights: Path | None = None,
         detector: Detector | None = None,
-    ) -> Self:
+    ) -> "Recognizer":
         """Load a model file, an ONNX file or public weights by name.
 
         Args:
@@ -96,7 +99,9 @@ class Recognizer:
         return cls(network, name=str(model), detector=detector)
 
     @classmethod
-    def from_backbone(cls, backbone: nn.Module, contract: ModelContract, *, name: str) -> Self:
+    def from_backbone(
+        cls, backbone: nn.Module, contract: ModelContract, *, name: str
+    ) -> "Recognizer":
         """Wrap a network that is in memory; it is put in evaluation mode.
 
         Args:
@@ -123,7 +128,7 @@ class Recognizer:
         faces: NDArray[np.uint8],
         *,
         flip_average: bool | None = None,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
     ) -> NDArray[np.float32]:
         """Return the unit embeddings of aligned faces, one row each.
 

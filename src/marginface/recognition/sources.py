@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from marginface.data.ordered import ordered_map
 from marginface.data.resized import resize_face
 from marginface.data.sources import ImageSource
+from marginface.detection import Detector
 from marginface.errors import DataError, NoFaceError
 from marginface.progress import track
 from marginface.recognition.acquisition import find_face
-from marginface.recognition.recognizer import Recognizer
+from marginface.recognition.recognizer import BATCH_SIZE, Recognizer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +41,7 @@ def embed_source(
     *,
     is_aligned: bool | None = None,
     flip_average: bool | None = None,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     workers: int | None = None,
 ) -> EmbeddedPictures:
     """Embed the pictures at `indices`; one that fails is counted and stops nothing.
@@ -59,19 +61,9 @@ def embed_source(
         ModelFileError: If the network gives NaN, infinity or another length.
     """
     is_aligned = source.is_aligned if is_aligned is None else is_aligned
-    # Outside the threads, so that absent weights are an error and not thousands of failures.
+    # Loaded outside the threads, so that absent weights are an error and not thousands of failures.
     detector = None if is_aligned else recognizer.detector
-    size = recognizer.contract.input_size
-
-    def acquire(index: int) -> NDArray[np.uint8] | str:
-        try:
-            picture = source.read([index])[0]
-            return resize_face(picture if detector is None else find_face(picture, detector), size)
-        except NoFaceError:
-            return "no face found"
-        except (DataError, ValueError, MemoryError, cv2.error) as cause:
-            return str(cause)
-
+    acquire = partial(_acquire, source, detector, recognizer.contract.input_size)
     embeddings = np.zeros((len(indices), recognizer.contract.dim), np.float32)
     failures: dict[int, str] = {}
     waiting: dict[int, NDArray[np.uint8]] = {}
@@ -99,3 +91,17 @@ def embed_source(
         failed=np.isin(np.arange(len(indices)), list(failures)),
         failures=[(source.names[int(indices[place])], why) for place, why in failures.items()],
     )
+
+
+def _acquire(
+    source: ImageSource, detector: Detector | None, size: tuple[int, int], index: int
+) -> NDArray[np.uint8] | str:
+    """Return the face of one picture at the network's size, or why there is none."""
+    try:
+        picture = source.read([index])[0]
+        face = picture if detector is None else find_face(picture, detector)
+        return resize_face(face, size)
+    except NoFaceError:
+        return "no face found"
+    except (DataError, ValueError, MemoryError, cv2.error) as cause:
+        return str(cause).replace(f"{source.path}{os.sep}", "")

@@ -1,0 +1,246 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marginface.backbones import make_backbone
+from marginface.data import PackWriter, read_pairs
+from marginface.data.packing import pack_folder
+from marginface.data.sources import open_images
+from marginface.errors import DataError, ProtocolFileError, WeightsError
+from marginface.recognition import (
+    ModelContract,
+    Recognizer,
+    embed_source,
+    evaluate_pairs,
+    score_pairs,
+)
+from marginface.recognition.benchmark import cosines
+
+PICTURES = Path(__file__).parents[1] / "pictures"
+CONTRACT = ModelContract(architecture="iresnet_tiny", dim=16, input_size=(32, 32))
+
+# Two folds; the third picture of macron is a text file, the second of obama a grey wall.
+PAIRS = """2\t2
+emmanuel_macron\t1\t2
+emmanuel_macron\t1\t3
+emmanuel_macron\t1\tbarack_obama\t1
+emmanuel_macron\t2\tbarack_obama\t2
+jacinda_ardern\t1\t2
+jacinda_ardern\t2\t1
+jacinda_ardern\t1\trishi_sunak\t1
+rishi_sunak\t1\tjacinda_ardern\t2
+"""
+FAILED = [False, True, False, True, False, False, False, False]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    import cv2
+
+    folder = tmp_path / "people"
+    shutil.copytree(PICTURES, folder, ignore=shutil.ignore_patterns("*.md"))
+    (folder / "emmanuel_macron/emmanuel_macron_0003.jpg").write_text("no picture at all")
+    wall = np.full((120, 100, 3), 130, np.uint8)
+    cv2.imwrite(str(folder / "barack_obama/barack_obama_0002.jpg"), wall)
+    # Nobody asks for this one, so nobody may read it.
+    (folder / "rishi_sunak/rishi_sunak_0002.jpg").write_text("never named")
+    return folder
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    (tmp_path / "pairs.txt").write_text(PAIRS)
+    return tmp_path / "pairs.txt"
+
+
+@pytest.fixture
+def tiny() -> Recognizer:
+    backbone = make_backbone("iresnet_tiny", dim=16, input_size=32)
+    return Recognizer.from_backbone(backbone, CONTRACT, name="tiny")
+
+
+def test_evaluates_a_folder_as_it_is(sface: Recognizer, folder: Path, pairs: Path) -> None:
+    record = evaluate_pairs(sface, folder, pairs, fmr_targets=(0.001, 0.25), resamples=50)
+    assert json.loads(json.dumps(record)) == record
+    assert record["model"] == "sface"
+    # Of 8 named pictures 2 fail; one of 4 mated pairs is lost by it, and no other.
+    assert record["failure_to_acquire"] == pytest.approx(2 / 8)
+    assert record["pictures"] == {"named": 8, "failed": 2}
+    assert dict(record["failures"]).keys() == {
+        "barack_obama/barack_obama_0002.jpg",
+        "emmanuel_macron/emmanuel_macron_0003.jpg",
+    }
+    assert str(folder) not in json.dumps(record)
+    assert record["pairs"]["mated"] == record["pairs"]["nonmated"] == 4
+    assert record["pairs"]["failed_mated"] == record["pairs"]["failed_nonmated"] == 1
+    # The second fold is parted at 0.79, which refuses the first fold's mated pair of 0.59.
+    assert record["metrics"]["accuracy"]["value"] == pytest.approx((2 / 4 + 4 / 4) / 2)
+    assert record["metrics"]["fnmr_at_fmr_0.25"]["value"] == pytest.approx(1 / 4)
+    assert "fnmr_at_fmr_0.001" in record["refused"]
+    assert set(record["metrics"]["accuracy"]) == {"value", "low", "high"}
+    assert record["at_model_threshold"]["fnmr"] == pytest.approx(1 / 4)
+    assert record["at_model_threshold"]["fmr"] == 0
+    assert record["flip_average"] is False
+    assert record["alignment"].startswith("largest central face by YuNet")
+
+
+def test_scores_are_those_of_verify(sface: Recognizer, folder: Path, pairs: Path) -> None:
+    scored = score_pairs(sface, open_images(folder), read_pairs(pairs))
+    assert scored.failed.tolist() == FAILED
+    assert np.isneginf(scored.scores[scored.failed]).all()
+    for index in (0, 2, 7):
+        stems = [read_pairs(pairs).first[index], read_pairs(pairs).second[index]]
+        paths = [folder / name / f"{name}_{number:04d}.jpg" for name, number in stems]
+        assert scored.scores[index] == pytest.approx(sface.verify(*paths).score, abs=1e-5)
+    assert scored.scores[4] == scored.scores[5]  # the same pair, turned round
+    assert scored.is_mated.tolist() == [True, True, False, False] * 2
+    assert scored.first_identity[7] == "rishi_sunak"
+    assert scored.pictures == 8
+
+
+def test_a_pack_gives_the_same_scores_and_failures(
+    sface: Recognizer, folder: Path, pairs: Path, tmp_path: Path
+) -> None:
+    pack_folder(folder, tmp_path / "set.pack", workers=1)
+    packed = score_pairs(sface, open_images(tmp_path / "set.pack"), read_pairs(pairs))
+    plain = score_pairs(sface, open_images(folder), read_pairs(pairs))
+    assert packed.failed.tolist() == FAILED
+    np.testing.assert_allclose(packed.scores, plain.scores, atol=1e-5)
+    assert packed.failure_to_acquire == plain.failure_to_acquire == 2 / 8
+    assert {name for name, _ in packed.failures} == {name for name, _ in plain.failures}
+    records = [
+        evaluate_pairs(sface, images, pairs, resamples=20)
+        for images in (tmp_path / "set.pack", folder)
+    ]
+    assert records[0]["alignment"] == "as stored"
+    assert records[0]["metrics"] == records[1]["metrics"]
+
+
+def test_each_named_picture_is_read_once(
+    tiny: Recognizer, folder: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_images(folder)
+    asked: list[int] = []
+    read = type(source).read
+    monkeypatch.setattr(
+        type(source), "read", lambda self, rows: asked.extend(rows) or read(self, rows)
+    )
+    score_pairs(tiny, source, read_pairs(pairs), is_aligned=True)
+    names = [source.names[row] for row in asked]
+    assert len(names) == len(set(names)) == 8
+    assert "rishi_sunak/rishi_sunak_0002.jpg" not in names
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (2, 2), (64, 3)])
+def test_batches_and_threads_change_nothing(
+    tiny: Recognizer, folder: Path, batch_size: int, workers: int
+) -> None:
+    source = open_images(folder)
+    rows = np.array([3, 0, 3, 1, 4])
+    options = {"batch_size": batch_size, "workers": workers}
+    got = embed_source(tiny, source, rows, **options)
+    alone = [embed_source(tiny, source, [int(row)], workers=1) for row in rows]
+    np.testing.assert_allclose(
+        got.embeddings, np.concatenate([one.embeddings for one in alone]), atol=1e-5
+    )
+    assert got.failed.tolist() == [bool(one.failed[0]) for one in alone]
+    np.testing.assert_allclose(
+        np.linalg.norm(got.embeddings, axis=1), (~got.failed).astype(float), atol=1e-5
+    )
+
+
+def test_flip_average_is_stated_and_does_something(
+    tiny: Recognizer, folder: Path, pairs: Path
+) -> None:
+    source, listed = open_images(folder), read_pairs(pairs)
+    plain = score_pairs(tiny, source, listed, is_aligned=True)
+    flipped = score_pairs(tiny, source, listed, is_aligned=True, flip_average=True)
+    shown = ~plain.failed
+    assert np.abs(plain.scores[shown] - flipped.scores[shown]).max() > 1e-4
+    record = evaluate_pairs(tiny, folder, pairs, is_aligned=True, flip_average=True, resamples=10)
+    assert record["flip_average"] is True
+    assert record["at_model_threshold"] is None
+
+
+def test_flip_average_of_the_contract_is_stated(folder: Path, pairs: Path) -> None:
+    backbone = make_backbone("iresnet_tiny", dim=16, input_size=32)
+    flips = Recognizer.from_backbone(backbone, replace(CONTRACT, flip_average=True), name="tiny")
+    record = evaluate_pairs(flips, folder, pairs, is_aligned=True, resamples=10)
+    assert record["flip_average"] is True
+
+
+def test_same_record_twice(tiny: Recognizer, folder: Path, pairs: Path) -> None:
+    records = [evaluate_pairs(tiny, folder, pairs, is_aligned=True, resamples=10) for _ in range(2)]
+    for record in records:
+        del record["seconds"]
+    assert records[0] == records[1]
+
+
+def test_the_fingerprint_follows_the_named_pictures(
+    tiny: Recognizer, folder: Path, pairs: Path
+) -> None:
+    def fingerprint() -> str:
+        record = evaluate_pairs(tiny, folder, pairs, is_aligned=True, resamples=10)
+        return record["data"]["fingerprint"]
+
+    before = fingerprint()
+    (folder / "rishi_sunak/rishi_sunak_0002.jpg").write_text("still never named")
+    assert fingerprint() == before
+    with (folder / "rishi_sunak/rishi_sunak_0001.jpg").open("ab") as file:
+        file.write(b"x")
+    assert fingerprint() != before
+
+
+def test_a_missing_picture(tiny: Recognizer, folder: Path, pairs: Path) -> None:
+    (folder / "rishi_sunak/rishi_sunak_0001.jpg").unlink()
+    with pytest.raises(
+        ProtocolFileError,
+        match=r"pairs.txt line 8: image 'rishi_sunak/rishi_sunak_0001.\*' not found under --images",
+    ):
+        evaluate_pairs(tiny, folder, pairs)
+
+
+def test_missing_and_empty_folders(tiny: Recognizer, pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("absent", "empty"):
+        with pytest.raises(DataError, match=name):
+            evaluate_pairs(tiny, tmp_path / name, pairs)
+
+
+def test_absent_detector_weights_are_no_failures_to_acquire(
+    folder: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch, tiny: Recognizer
+) -> None:
+    def absent(path: object = None) -> None:
+        raise WeightsError("weights 'yunet' are not on this machine")
+
+    monkeypatch.setattr("marginface.recognition.recognizer.Detector.load", absent)
+    with pytest.raises(WeightsError, match="yunet"):
+        evaluate_pairs(tiny, folder, pairs)
+
+
+def test_a_pack_of_another_size_is_resized(tiny: Recognizer, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    with PackWriter(tmp_path / "set.pack", size=112) as writer:
+        writer.add(image, "anna", "anna/anna_0001.png")
+    got = embed_source(tiny, open_images(tmp_path / "set.pack"), [0])
+    np.testing.assert_allclose(got.embeddings, tiny.embed_aligned(image[None]), atol=1e-6)
+
+
+def test_cosines_stay_in_range() -> None:
+    one = np.full((1, 3), np.float32(1 / np.sqrt(3)))
+    assert cosines(one, one)[0] <= 1
+    assert cosines(one, -one)[0] >= -1
+    a, b = np.eye(3, dtype=np.float32)[[0, 0]], np.eye(3, dtype=np.float32)[[0, 1]]
+    np.testing.assert_array_equal(cosines(a, b), [1.0, 0.0])
+
+
+@pytest.mark.slow
+@pytest.mark.faces
+def test_public_sface_on_real_faces(sface: Recognizer, faces: Path) -> None:
+    record = evaluate_pairs(sface, faces / "celeb", faces / "splits/val_pairs.txt")
+    assert record["failure_to_acquire"] < 0.01
+    assert 0.975 < record["metrics"]["accuracy"]["value"] < 0.995
