@@ -12,7 +12,7 @@ PICTURE_STREAM = 2
 # The order is the code stored in packs; new kinds go to the end.
 OCCLUSION_KINDS = ("none", "glasses", "sunglasses", "scarf", "strand", "hand")
 # Chance of each kind at difficulty 1; glasses besides depend on the person.
-OCCLUSION_CHANCE = {"sunglasses": 0.04, "scarf": 0.03, "strand": 0.05, "hand": 0.04}
+OCCLUSION_CHANCE = {"sunglasses": 0.05, "scarf": 0.04, "strand": 0.06, "hand": 0.06}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,21 +78,21 @@ def draw_conditions(
     u = generator.uniform(-1, 1, 12)
     hard = float(difficulty)
     return Conditions(
-        yaw_rad=float(np.radians(np.clip(19 * hard * n[0], -48, 48))),
-        pitch_rad=float(np.radians(np.clip(8 * hard * n[1], -22, 22))),
+        yaw_rad=float(np.radians(np.clip(22 * hard * n[0], -50, 50))),
+        pitch_rad=float(np.radians(np.clip(9 * hard * n[1], -24, 24))),
         roll_rad=float(np.radians(2.0 * hard * n[2])),
         ambient=float(0.55 + 0.14 * hard * u[0]),
         diffuse=float(0.66 + 0.20 * hard * u[1]),
-        light_x=float(0.75 * hard * n[3]),
+        light_x=float(0.85 * hard * n[3]),
         light_y=float(0.35 + 0.45 * hard * n[4]),
         expression=_expression(n, u, hard),
         occlusion=_occlusion(person, u[2], u[3], hard),
         occlusion_place=(float(u[4]), float(u[5]), float(u[6])),
-        blur_px=float(0.35 + hard * 0.75 * u[7] ** 2 + hard * 1.1 * max(0.0, u[8] - 0.7) / 0.3),
-        noise=float(0.006 + hard * 0.028 * u[9] ** 2),
-        exposure=float(np.exp(0.20 * hard * n[5])),
-        contrast=float(np.exp(0.13 * hard * n[6])),
-        white_balance=(float(np.exp(0.06 * hard * n[7])), float(np.exp(0.08 * hard * n[8]))),
+        blur_px=float(0.35 + hard * 0.9 * u[7] ** 2 + hard * 1.6 * max(0.0, u[8] - 0.7) / 0.3),
+        noise=float(0.006 + hard * 0.036 * u[9] ** 2),
+        exposure=float(np.exp(0.24 * hard * n[5])),
+        contrast=float(np.exp(0.16 * hard * n[6])),
+        white_balance=(float(np.exp(0.08 * hard * n[7])), float(np.exp(0.11 * hard * n[8]))),
         shift=(float(0.9 * hard * n[9]), float(0.9 * hard * n[10])),
         zoom=float(np.exp(0.022 * hard * n[11])),
     )

@@ -50,9 +50,11 @@ def shape_head(person: Person, grid: Grid, generator: np.random.Generator) -> He
     height = smooth_max(height, ear_height, 2.0)
     hair, hair_height = _hair(person, grid, generator)
     covered = step(-1.0, 1.0, hair_height - height)
-    height = blur(smooth_max(height, hair_height, 1.5), 0.7, grid)
+    height = blur(np.maximum(height, hair_height), 0.7, grid)
     alpha = step(FAR_PLANE + 4, FAR_PLANE + 12, height)
-    return HeadShape(height, hair * covered, ear * (1 - covered), alpha)
+    # The colour reaches over the step at the hair's edge, which else catches the light as skin.
+    hair = step(0.06, 0.55, blur(hair * covered, 1.1, grid))
+    return HeadShape(height, hair, ear * (1 - hair), alpha)
 
 
 def half_width(person: Person, y: Field, grow: float = 0.0) -> Field:
@@ -177,10 +179,12 @@ def _hair(person: Person, grid: Grid, generator: np.random.Generator) -> tuple[F
     profile = _profile(p, grid.y, top) + top * 0.8
     profile = profile + below * (profile.max() - 16 - profile)
     shell = _dome(grid.x, width + 0.9 * p.hair_curl * locks, profile, 2.3)
-    shell = shell + (0.3 + 0.5 * p.hair_curl) * strands + 1.1 * locks
+    # Thin hair is smooth hair: waves deeper than it is thick would show the scalp.
+    rough = min(1.0, top / 5)
+    shell = shell + rough * ((0.3 + 0.5 * p.hair_curl) * strands + 1.1 * locks)
     inside = _inside_hairline(p, grid, strands, locks, falls)
     # Hair grows out of the skin: at its edge the shell is as low as the skull.
-    shell = shell - 1.3 * top * step(7.0, -1.0, inside)
+    shell = shell - 1.1 * top * step(7.0, -1.0, inside)
     cover = step(-1.6, 1.6, inside)
     return cover, np.maximum(shell - 50 * (1 - cover), FAR_PLANE).astype(np.float32)
 

@@ -90,8 +90,8 @@ def _strand(
     end_x = np.sign(place[1]) * (20 + 8 * abs(place[1]))
     along = np.clip((grid.y + 44) / (58 + 12 * place[2]), 0, 1)
     middle = start_x + (end_x - start_x) * along**0.8
-    width = 6.0 - 3.5 * along
-    wisps = 0.75 + 0.25 * np.cos((grid.x - middle) * 2.4)
+    width = 8.0 - 4.5 * along
+    wisps = 0.8 + 0.2 * np.cos((grid.x - middle) * 2.4)
     cover = step(1.0, 0.7, np.abs(grid.x - middle) / width) * wisps
     cover = cover * step(1.0, 0.94, along) * step(-48, -44, grid.y)
     rows = np.abs(grid.y[:, 0] + 52).argmin()
