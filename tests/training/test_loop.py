@@ -133,6 +133,7 @@ def test_the_model_file_carries_the_average_and_the_contract(pack: Path, tmp_pat
     for name, tensor in backbone.state_dict().items():
         assert torch.equal(tensor, state[f"ema/module.{name}"])
     assert not torch.equal(backbone.state_dict()["fc.weight"], state["backbone/fc.weight"])
+    assert int(state["ema/n_averaged"]) == result.steps
     assert (contract.architecture, contract.dim) == ("iresnet_tiny", 8)
     assert (contract.loss, contract.loss_options) == ("elasticface-arc", {"scale": 16.0})
     told = contract.training_data
