@@ -1,12 +1,14 @@
 """What moves: eyes, lips and the jaw, drawn for each picture on the neutral head."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from marginface.data.world_anatomy import Person
-from marginface.data.world_fields import Field, Grid, mix, step
+from marginface.data.world_fields import Field, Grid, gauss, mix, step
 from marginface.data.world_skin import lip_colour, skin_colour
 
 
@@ -43,7 +45,8 @@ def move_head(person: Person, expression: Expression, maps: Field, grid: Grid) -
     rows, columns = np.indices(shift_y.shape, dtype=np.float32)
     at_x = (columns - wider / grid.pixel).astype(np.float32)
     at_y = (rows + shift_y).astype(np.float32)
-    return cv2.remap(maps, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(maps, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, dtype=np.float32)
 
 
 def draw_features(
@@ -65,8 +68,9 @@ def mouth_corner(person: Person, expression: Expression) -> tuple[float, float]:
 def _smiling_cheeks(p: Person, e: Expression, grid: Grid) -> Field:
     fold = np.abs(np.abs(grid.x) - (p.nose_wing + 4.5) - 0.5 * (grid.y - p.nose_y))
     along = step(p.nose_y - 2, p.nose_y + 5, grid.y) * step(p.mouth_y + 6, p.mouth_y - 6, grid.y)
-    crease = along * np.exp(-0.5 * (fold / 1.7) ** 2)
-    return max(e.smile, 0) * (1.8 * grid.pair(22, 15, 8, 7) - 1.5 * crease)
+    crease = along * gauss(fold / 1.7)
+    raised = 1.8 * grid.pair(22, 15, 8, 7) - 1.5 * crease
+    return np.float32(max(e.smile, 0)) * raised
 
 
 def _draw_eye(
@@ -83,9 +87,9 @@ def _draw_eye(
     opening = step(-0.5, 0.5, np.minimum(y - lid, low - y)) * step(1.04, 0.94, np.abs(t))
     colours = albedo[rows, columns]
     skin = skin_colour(p)
-    crease = np.exp(-0.5 * ((y - lid + p.eye_fold) / 0.75) ** 2) * step(1.2, 0.75, np.abs(t))
-    lash = np.exp(-0.5 * ((y - lid) / (0.62 + 0.2 * t)) ** 2) * step(1.1, 0.98, np.abs(t))
-    lower = np.exp(-0.5 * ((y - low - 0.3) / 0.5) ** 2) * step(1.05, 0.8, np.abs(t))
+    crease = gauss((y - lid + p.eye_fold) / 0.75) * step(1.2, 0.75, np.abs(t))
+    lash = gauss((y - lid) / (0.62 + 0.2 * t)) * step(1.1, 0.98, np.abs(t))
+    lower = gauss((y - low - 0.3) / 0.5) * step(1.05, 0.8, np.abs(t))
     colours = mix(colours, skin * np.float32(0.42), 0.55 * crease)
     colours = mix(colours, _eyeball(p, e, side, x, y, lid), opening)
     colours = mix(colours, skin * np.float32(0.10) + np.float32(0.01), 0.85 * lash)
@@ -94,10 +98,10 @@ def _draw_eye(
     height[rows, columns] += 3.4 * ball - 0.7 * opening - 0.5 * crease
 
 
-def _eyeball(p: Person, e: Expression, side: float, x: Field, y: Field, lid: Field) -> Field:
+def _eyeball(p: Person, e: Expression, side: float, x: Field, y: Field, lid: NDArray[Any]) -> Field:
     radius = np.hypot(x - side * e.gaze_x, y - e.gaze_y + 0.45)
     white = np.array([0.80, 0.77, 0.74], dtype=np.float32)
-    shade = 1 - 0.45 * np.exp(-0.5 * ((y - lid) / 1.3) ** 2) - 0.22 * (x / p.eye_width) ** 2
+    shade = 1 - 0.45 * gauss((y - lid) / 1.3) - 0.22 * (x / p.eye_width) ** 2
     ball = white * np.clip(shade, 0.2, 1)[..., None]
     brown = np.array([0.30, 0.17, 0.08], dtype=np.float32)
     pale = np.array([0.33, 0.46, 0.58], dtype=np.float32)
@@ -122,7 +126,7 @@ def _draw_mouth(p: Person, e: Expression, height: Field, albedo: Field, grid: Gr
     upper_edge = line - 0.30 * e.mouth_open * arc
     lower_edge = line + 0.70 * e.mouth_open * arc
     thin = 1 - 0.16 * max(e.smile, 0)
-    bow = p.lip_bow * np.exp(-0.5 * (x / 2.0) ** 2)
+    bow = p.lip_bow * gauss(x / 2.0)
     top = upper_edge - max(p.lip_upper, 1.0) * thin * arc**0.75 + bow * (arc > 0)
     bottom = lower_edge + max(p.lip_lower, 1.4) * thin * arc**0.85
     inside = step(1.02, 0.95, np.abs(t))
@@ -134,11 +138,11 @@ def _draw_mouth(p: Person, e: Expression, height: Field, albedo: Field, grid: Gr
     colours = mix(albedo[rows, columns], lips * np.float32(0.90), 0.88 * upper)
     colours = mix(colours, lips, 0.88 * lower)
     colours = mix(colours, _mouth_inside(e, y, upper_edge, t), gap)
-    seam = np.exp(-0.5 * (np.minimum(np.abs(y - upper_edge), np.abs(y - lower_edge)) / 0.55) ** 2)
+    seam = gauss(np.minimum(np.abs(y - upper_edge), np.abs(y - lower_edge)) / 0.55)
     seam = seam * step(1.10, 0.92, np.abs(t))
     albedo[rows, columns] = mix(colours, lips * np.float32(0.25), 0.75 * seam)
-    swell_u = np.exp(-0.5 * ((y - upper_edge + 0.5 * p.lip_upper) / (0.5 * p.lip_upper + 0.6)) ** 2)
-    swell_l = np.exp(-0.5 * ((y - lower_edge - 0.5 * p.lip_lower) / (0.5 * p.lip_lower + 0.6)) ** 2)
+    swell_u = gauss((y - upper_edge + 0.5 * p.lip_upper) / (0.5 * p.lip_upper + 0.6))
+    swell_l = gauss((y - lower_edge - 0.5 * p.lip_lower) / (0.5 * p.lip_lower + 0.6))
     forward = max(p.lip_forward, 0.5) * arc**0.6
     height[rows, columns] += forward * (0.8 * swell_u + swell_l) - 1.2 * seam - 3.0 * gap
 

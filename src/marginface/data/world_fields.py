@@ -7,6 +7,7 @@ the crop at 112, whatever the size of the maps.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,12 +39,12 @@ class Grid:
 
     def bump(self, x: float, y: float, wide: float, high: float) -> Field:
         """Return a Gaussian of height 1."""
-        return np.exp(-0.5 * ((self.x - x) / wide) ** 2) * np.exp(-0.5 * ((self.y - y) / high) ** 2)
+        return gauss((self.x - x) / wide) * gauss((self.y - y) / high)
 
     def pair(self, x: float, y: float, wide: float, high: float) -> Field:
         """Return the Gaussian and its mirror image."""
-        row = np.exp(-0.5 * ((np.abs(self.x) - x) / wide) ** 2)
-        return row * np.exp(-0.5 * ((self.y - y) / high) ** 2)
+        row = gauss((np.abs(self.x) - x) / wide)
+        return row * gauss((self.y - y) / high)
 
     def window(self, x: float, y: float, wide: float, high: float) -> tuple[slice, slice]:
         """Return the rows and columns of a box, for work on a small part."""
@@ -66,10 +67,15 @@ def make_grid(size: int) -> Grid:
     return Grid(steps[None, :].copy(), steps[:, None].copy(), camera, target)
 
 
-def step(start: float, stop: float, value: Field) -> Field:
+def gauss(offset: NDArray[Any]) -> Field:
+    """Return exp(-offset²/2)."""
+    return np.exp(-0.5 * np.square(offset, dtype=np.float32))
+
+
+def step(start: float | NDArray[Any], stop: float | NDArray[Any], value: NDArray[Any]) -> Field:
     """Return the smooth step from 0 at `start` to 1 at `stop`, falling if `stop` is the smaller."""
     t = np.clip((value - start) / (stop - start), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
 
 
 def smooth_max(a: Field, b: Field, softness: float) -> Field:
@@ -92,7 +98,8 @@ def smooth_curve(at: Field, knots: list[tuple[float, float]]) -> Field:
 
 def blur(field: Field, sigma: float, grid: Grid) -> Field:
     """Blur by `sigma` template pixels."""
-    return cv2.GaussianBlur(field, (0, 0), sigma / grid.pixel, borderType=cv2.BORDER_REPLICATE)
+    soft = cv2.GaussianBlur(field, (0, 0), sigma / grid.pixel, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(soft, dtype=np.float32)
 
 
 def noise(generator: np.random.Generator, grid: Grid, wide: float, high: float) -> Field:
@@ -103,9 +110,9 @@ def noise(generator: np.random.Generator, grid: Grid, wide: float, high: float) 
     cells_x, cells_y = (max(2, round(168 / max(length, 1.0))) for length in (wide, high))
     coarse = generator.standard_normal((cells_y, cells_x), dtype=np.float32)
     size = (grid.camera.size, grid.camera.size)
-    return cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def mix(base: Field, colour: Field, weight: Field) -> Field:
+def mix(base: Field, colour: Field, weight: NDArray[Any]) -> Field:
     """Lay a colour (3,) or (h, w, 3) over a picture (h, w, 3) with a weight (h, w)."""
-    return base + weight[..., None] * (colour - base)
+    return np.asarray(base + weight[..., None] * (colour - base), dtype=np.float32)

@@ -16,6 +16,7 @@ from marginface.data.world_fields import (
     Field,
     Grid,
     blur,
+    gauss,
     noise,
     smooth_curve,
     smooth_max,
@@ -53,7 +54,7 @@ def shape_head(person: Person, grid: Grid, generator: np.random.Generator) -> He
     height = blur(np.maximum(height, hair_height), 0.7, grid)
     alpha = step(FAR_PLANE + 4, FAR_PLANE + 12, height)
     # The colour reaches over the step at the hair's edge, which else catches the light as skin.
-    hair = step(0.06, 0.55, blur(hair * covered, 1.1, grid))
+    hair = step(0.06, 0.55, blur(hair * covered, max(1.1, 1.1 * grid.pixel), grid))
     return HeadShape(height, hair, ear * (1 - hair), alpha)
 
 
@@ -129,7 +130,7 @@ def _bones(person: Person, grid: Grid) -> Field:
     bones -= 0.8 * grid.bump(0, p.mouth_y - 8, 1.6, 3.5)
     fold = np.abs(np.abs(grid.x) - (p.nose_wing + 3.5) - 0.42 * (grid.y - p.nose_y))
     along = step(p.nose_y - 2, p.nose_y + 6, grid.y) * step(p.mouth_y + 4, p.mouth_y - 6, grid.y)
-    return bones - (0.5 + 1.1 * max(p.skin_age, 0)) * along * np.exp(-0.5 * (fold / 1.6) ** 2)
+    return bones - (0.5 + 1.1 * max(p.skin_age, 0)) * along * gauss(fold / 1.6)
 
 
 def _nose(person: Person, grid: Grid) -> Field:
@@ -137,12 +138,12 @@ def _nose(person: Person, grid: Grid) -> Field:
     root, tip = p.eye_y - 3.0, p.nose_y
     along = np.clip((grid.y - root) / (tip - root), 0, 1.3)
     rise = p.nose_bridge + (p.nose_forward - p.nose_bridge) * along**1.25
-    rise = rise + p.nose_hump * np.exp(-0.5 * ((along - 0.45) / 0.2) ** 2)
+    rise = rise + p.nose_hump * gauss((along - 0.45) / 0.2)
     breadth = p.nose_bridge_width + (p.nose_tip_width - p.nose_bridge_width) * along**2
     end = tip + 4.4 + p.nose_lift
     ends = step(root - 7, root + 3, grid.y) * step(end + 0.6, end - 6.5, grid.y)
-    ridge = np.exp(-0.5 * (grid.x / breadth) ** 2)
-    slopes = np.exp(-0.5 * (grid.x / (breadth * 1.9)) ** 2)
+    ridge = gauss(grid.x / breadth)
+    slopes = gauss(grid.x / (breadth * 1.9))
     nose = rise * ends * (0.72 * ridge + 0.28 * slopes)
     nose += 2.2 * grid.bump(0, tip - 0.5, p.nose_tip_width * 0.9, 3.4)
     nose += p.nose_wing_height * grid.pair(p.nose_wing - 1.2, tip + 1.2, 2.9, 3.2)
@@ -160,7 +161,7 @@ def _ears(person: Person, grid: Grid) -> tuple[Field, Field]:
     x = (np.abs(grid.x) - person.cheek_width - person.ear_out + 1.5) / (5.2 * size)
     y = (grid.y - person.ear_y) / (12.5 * size)
     radius = np.sqrt(x * x + y * y)
-    rim = np.exp(-0.5 * ((radius - 0.78) / 0.18) ** 2)
+    rim = gauss((radius - 0.78) / 0.18)
     height = -36.0 + 4 * rim + 2 * x - 40 * np.clip(radius - 1, 0, None)
     return step(1.1, 0.9, radius), np.maximum(height, FAR_PLANE)
 
@@ -181,7 +182,7 @@ def _hair(person: Person, grid: Grid, generator: np.random.Generator) -> tuple[F
     shell = _dome(grid.x, width + 0.9 * p.hair_curl * locks, profile, 2.3)
     # Thin hair is smooth hair: waves deeper than it is thick would show the scalp.
     rough = min(1.0, top / 5)
-    shell = shell + rough * ((0.3 + 0.5 * p.hair_curl) * strands + 1.1 * locks)
+    shell += rough * ((0.3 + 0.5 * p.hair_curl) * strands + 1.1 * locks)
     inside = _inside_hairline(p, grid, strands, locks, falls)
     # Hair grows out of the skin: at its edge the shell is as low as the skull.
     shell = shell - 1.1 * top * step(7.0, -1.0, inside)
@@ -194,7 +195,7 @@ def _inside_hairline(p: Person, grid: Grid, strands: Field, locks: Field, falls:
     across = np.abs(grid.x) / np.maximum(half_width(p, grid.y), 1.0)
     line = p.hairline_y + p.hairline_round * (grid.x / 25) ** 2 + 0.9 * strands
     line = line + p.hairline_sweep * np.tanh((grid.x - p.hairline_part) / 10)
-    line = line - 30 * max(p.baldness, 0) * np.exp(-0.5 * (grid.x / 24) ** 2)
+    line = line - 30 * max(p.baldness, 0) * gauss(grid.x / 24)
     # At the temples the line turns down and runs into the sideburns.
     line = line + 26 * step(0.72, 1.02, across)
     edge = np.maximum(half_width(p, grid.y) * 0.955, 0) + 0.6 * locks

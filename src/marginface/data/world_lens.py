@@ -37,7 +37,8 @@ def develop(
     c = conditions
     sigma = c.blur_px / grid.pixel
     if sigma > 0.15:
-        colour = cv2.GaussianBlur(colour, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        soft = cv2.GaussianBlur(colour, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        colour = np.asarray(soft, dtype=np.float32)
     gains = np.array([c.white_balance[0], 1.0, c.white_balance[1]], dtype=np.float32) * c.exposure
     toned = np.clip(colour * gains.astype(np.float32), 0, None) ** np.float32(c.contrast)
     # A soft shoulder: bright skin turns pale before it turns white.

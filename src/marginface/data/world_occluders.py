@@ -1,10 +1,12 @@
 """What hides a part of a face: things worn on the head, and a hand before the camera."""
 
+import math
+
 import numpy as np
 
 from marginface.data.world_anatomy import Person
 from marginface.data.world_conditions import Conditions
-from marginface.data.world_fields import Field, Grid, mix, step
+from marginface.data.world_fields import Field, Grid, gauss, mix, step
 
 
 def wear(
@@ -50,10 +52,8 @@ def _glasses(
     radius = (np.abs(x) ** power + np.abs(y) ** power) ** (1 / power)
     rim_width = 0.055 + 0.03 * float(np.clip(p.glasses_dark, 0, 1))
     rim = step(2.2 * rim_width, 0.8 * rim_width, np.abs(radius - 1))
-    bridge = np.exp(-0.5 * ((grid.y - p.eye_y + 1.5) / 0.9) ** 2) * (
-        np.abs(grid.x) < p.eye_x - wide
-    )
-    arms = np.exp(-0.5 * ((grid.y - p.eye_y + 1.5) / 1.0) ** 2) * (np.abs(grid.x) > p.eye_x + wide)
+    bridge = gauss((grid.y - p.eye_y + 1.5) / 0.9) * (np.abs(grid.x) < p.eye_x - wide)
+    arms = gauss((grid.y - p.eye_y + 1.5) / 1.0) * (np.abs(grid.x) > p.eye_x + wide)
     frame = np.clip(np.maximum(rim, np.maximum(bridge, arms)), 0, 1)
     lens = step(1.02, 0.96, radius) * np.float32(opacity)
     dark = np.float32(0.02 + 0.30 * (1 - np.clip(p.glasses_dark, 0, 1)))
@@ -87,7 +87,7 @@ def _strand(
 ) -> tuple[Field, Field, Field]:
     # A lock falls from the hairline over one eye, in the colour of the hair above it.
     start_x = 9 * place[0]
-    end_x = np.sign(place[1]) * (20 + 8 * abs(place[1]))
+    end_x = math.copysign(20 + 8 * abs(place[1]), place[1])
     along = np.clip((grid.y + 44) / (58 + 12 * place[2]), 0, 1)
     middle = start_x + (end_x - start_x) * along**0.8
     width = 8.0 - 4.5 * along
@@ -105,10 +105,11 @@ def hand_cover(conditions: Conditions, size: int) -> Field:
     steps = (np.arange(size, dtype=np.float32) - (size - 1) / 2) * np.float32(112 / size)
     x, y = steps[None], steps[:, None]
     side, low, turn = conditions.occlusion_place
-    centre_x, centre_y = np.copysign(30 + 9 * abs(side), side), 24 + 18 * low
-    angle = 0.5 * turn - 0.5 * np.sign(side)
-    along = np.cos(angle) * (y - centre_y) + np.sin(angle) * (x - centre_x)
-    across = np.cos(angle) * (x - centre_x) - np.sin(angle) * (y - centre_y)
+    centre_x, centre_y = math.copysign(30 + 9 * abs(side), side), 24 + 18 * low
+    angle = 0.5 * turn - math.copysign(0.5, side)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    along = cosine * (y - centre_y) + sine * (x - centre_x)
+    across = cosine * (x - centre_x) - sine * (y - centre_y)
     palm = np.hypot(across / 17, (along - 12) / 20)
     cover = step(1.03, 0.97, palm)
     for finger in range(4):

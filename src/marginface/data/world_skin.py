@@ -7,7 +7,7 @@ blood; hair is one pigment and grey; both are continuous.
 import numpy as np
 
 from marginface.data.world_anatomy import Person
-from marginface.data.world_fields import Field, Grid, mix, noise, step
+from marginface.data.world_fields import Field, Grid, gauss, mix, noise, step
 from marginface.data.world_head import HeadShape
 
 WHITE_SKIN = np.array([0.90, 0.735, 0.65], dtype=np.float32)
@@ -71,15 +71,15 @@ def _skin(person: Person, grid: Grid, generator: np.random.Generator) -> Field:
 
 
 def _lines(p: Person, grid: Grid) -> Field:
-    waves = 0.0
+    waves = np.zeros_like(grid.x * grid.y)
     for k in range(3):
         y = p.eye_y - p.brow_gap - 8.5 - 5.5 * k
-        waves = waves + np.exp(-0.5 * ((grid.y - y - 0.0012 * grid.x**2) / 0.7) ** 2)
+        waves = waves + gauss((grid.y - y - 0.0012 * grid.x**2) / 0.7)
     forehead = 0.10 * waves * np.exp(-0.5 * (grid.x / 17) ** 4)
     frown = 0.16 * grid.pair(3.0, p.eye_y - p.brow_gap + 2, 0.7, 3.2)
     feet = np.abs(grid.x) - p.eye_x - p.eye_width - 3
-    crow = 0.14 * np.exp(-0.5 * (feet / 2.2) ** 2) * np.cos((grid.y - p.eye_y) * 1.6) ** 8
-    return forehead + frown + crow * np.exp(-0.5 * ((grid.y - p.eye_y) / 3.5) ** 2)
+    crow = 0.14 * gauss(feet / 2.2) * np.cos((grid.y - p.eye_y) * 1.6) ** 8
+    return forehead + frown + crow * gauss((grid.y - p.eye_y) / 3.5)
 
 
 def _freckles(p: Person, skin: Field, grid: Grid, generator: np.random.Generator) -> Field:
@@ -89,7 +89,7 @@ def _freckles(p: Person, skin: Field, grid: Grid, generator: np.random.Generator
     skin = mix(skin, skin_colour(p) * np.float32(0.45), freckled)
     count = max(0, int(generator.integers(-2, 4)))
     places = generator.uniform([-30, -28, 0.55], [30, 52, 1.0], size=(6, 3))
-    for x, y, radius in places[:count]:
+    for x, y, radius in places[:count].tolist():
         spot = np.clip(1.3 * grid.bump(x, y, radius, radius), 0, 0.8)
         skin = mix(skin, skin_colour(p) * np.float32(0.25), spot)
     return skin
@@ -103,7 +103,8 @@ def _beard(p: Person, skin: Field, grid: Grid, generator: np.random.Generator) -
     region = region * (1 - np.clip(1.4 * around_lips, 0, 1))
     upper = step(p.nose_y + 6, p.nose_y + 10, grid.y) * step(p.mouth_y - 0.5, p.mouth_y - 3, grid.y)
     upper = upper * step(p.mouth_width + 3, p.mouth_width - 2, np.abs(grid.x))
-    beard, moustache = np.clip(p.beard, 0, 0.9), np.clip(max(p.moustache, p.beard), 0, 0.9)
+    beard = min(max(p.beard, 0.0), 0.9)
+    moustache = min(max(p.moustache, beard), 0.9)
     weight = np.maximum(beard * region, moustache * upper) * (0.8 + 0.22 * texture)
     return mix(skin, hair_colour(p) * np.float32(0.8), np.clip(weight, 0, 0.92))
 
