@@ -71,3 +71,11 @@ def test_a_metric_without_spread_is_nan_there_and_nowhere_else():
     ranked = RankedPairs(np.array([0.9, 0.5, 0.1]), np.array([True, True, False]), None)
     drawn = ranked.measure(np.array([[1.0, 0, 1], [1, 1, 1]]), {})
     assert np.isnan(drawn["d_prime"]).tolist() == [True, False]
+
+
+def test_whole_counts_stay_whole():
+    # 0.29 * 100 is a little below 29 in binary, and 29 false matches are allowed all the same.
+    scores = np.append(np.arange(100.0), 70.5)
+    ranked = RankedPairs(scores, np.arange(101) == 100, None)
+    drawn = ranked.measure(np.ones((1, 101)), {"at 0.28": 0.28, "at 0.29": 0.29})
+    assert (drawn["at 0.28"], drawn["at 0.29"]) == (1.0, 0.0)

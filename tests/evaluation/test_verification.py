@@ -118,3 +118,10 @@ def test_sweep_starts_where_nothing_matches():
     assert counts.false_matches.tolist() == [0, 0, 1, 2]
     # The failed mated pair is a non-match even at the laxest threshold.
     assert counts.false_nonmatches.tolist() == [3, 2, 1, 1]
+
+
+def test_a_score_on_the_threshold_matches():
+    just_above = np.nextafter(0.3, 1)
+    point = fnmr_at_fmr([just_above, 0.3], [0.1, 0.2, 0.3, 0.4], target_fmr=0.25)
+    assert point.threshold == just_above
+    assert point.fnmr == 0.5
