@@ -86,8 +86,12 @@ def test_arcface_slopes_of_public_code(degrees: int, true: float, through: float
 def test_sphereface_psi_at_each_knot() -> None:
     # m = 4: ψ at 0, 45, 90, 135, 180 degrees is 1, -1, -3, -5, -7.
     angles = torch.linspace(0, math.pi, 5, dtype=torch.float64)
-    target = make_loss("sphereface", scale=1.0).target(own(angles))
+    rows = own(angles)
+    target = make_loss("sphereface", scale=1.0).target(rows)
     torch.testing.assert_close(target, torch.tensor([1, -1, -3, -5, -7], dtype=torch.float64))
+    # It rises with the cosine at both ends too, by m² = 16, and is flat at the knots between.
+    (slope,) = torch.autograd.grad(target.sum(), rows.cosine)
+    torch.testing.assert_close(slope, torch.tensor([16, 0, 0, 0, 16], dtype=torch.float64))
 
 
 def test_plotted_curve_is_the_scale_times_psi_whatever_the_length() -> None:
