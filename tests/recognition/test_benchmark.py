@@ -135,6 +135,20 @@ def test_each_named_picture_is_read_once(
     assert "rishi_sunak/rishi_sunak_0002.jpg" not in names
 
 
+def test_pictures_a_pack_left_out_are_not_read(
+    tiny: Recognizer, folder: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_folder(folder, tmp_path / "set.pack", workers=1)
+    source = open_images(tmp_path / "set.pack")
+    asked: list[int] = []
+    read = type(source).read
+    monkeypatch.setattr(
+        type(source), "read", lambda self, rows: asked.extend(rows) or read(self, rows)
+    )
+    score_pairs(tiny, source, read_pairs(pairs))
+    assert sorted(asked) == list(range(6))
+
+
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (2, 2), (64, 3)])
 def test_batches_and_threads_change_nothing(
     tiny: Recognizer, folder: Path, batch_size: int, workers: int
