@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tests.data.made import make_pack
 
 from marginface.data import Augmentation, Batch, BatchLoader, PackedFaces, epoch_order, to_float
+from marginface.data.batches import _generator
 from marginface.errors import DataError
 
 CHANGES = Augmentation.adaface()
@@ -81,6 +83,33 @@ def test_seeds_differ_in_order_and_changes(pack: PackedFaces) -> None:
     by_picture = [b.images[torch.argsort(b.indices)] for b in (first, second, one.make(1))]
     assert not torch.equal(by_picture[0], by_picture[1])
     assert not torch.equal(by_picture[0], by_picture[2])
+
+
+def test_every_step_draws_its_own_changes(pack: PackedFaces) -> None:
+    """One picture, mirrored or not: which places of a batch are mirrored must change."""
+
+    class OnePicture:
+        labels, identities, names, size = pack.labels, pack.identities, pack.names, pack.size
+
+        def read(self, indices: NDArray[np.int64], /) -> NDArray[np.uint8]:
+            return pack.read(np.zeros_like(indices))
+
+    loader = BatchLoader(OnePicture(), batch_size=12, workers=0)
+    plain = torch.from_numpy(pack.read([0])[0].transpose(2, 0, 1).copy())
+    patterns = [
+        tuple(torch.equal(image, plain) for image in loader.make(step).images) for step in range(8)
+    ]
+    assert len(set(patterns)) == 8
+
+
+def test_streams_share_no_numbers() -> None:
+    drawn = [
+        _generator(purpose, seed, counter).random(200)
+        for purpose in (1, 2)
+        for seed in (0, 1)
+        for counter in (0, 1, 2)
+    ]
+    assert len(np.unique(np.concatenate(drawn))) == 12 * 200
 
 
 @given(st.integers(1, 300), st.integers(0, 2**40), st.integers(0, 10_000))

@@ -127,6 +127,24 @@ def test_replacing_needs_leave_and_keeps_the_old_until_the_end(tmp_path: Path) -
     assert [file.name for file in tmp_path.iterdir()] == ["a.pack"]
 
 
+def test_a_refused_rename_brings_the_old_pack_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = make_pack(tmp_path / "a.pack")
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".part"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(CheckpointWriteError, match=r"\(No space left on device\); .* untouched"):
+        make_pack(tmp_path / "a.pack", each=1, may_replace=True)
+    assert PackedFaces.open(tmp_path / "a.pack").fingerprint == old.fingerprint
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pack"]
+
+
 def test_other_folders_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "dear.jpg").write_text("")

@@ -1,7 +1,7 @@
 """How one aligned picture lies in a pack: as raw bytes, as JPEG of quality 95, or as PNG.
 
-Raw is the default. On one core, 112×112 pictures in random order: raw reads some 130,000 a CPU second,
-JPEG 6,000 and PNG 2,400, and raw alone costs the training cores nothing. It takes
+Raw is the default. Of 112×112 pictures in random order, one core reads some 130,000 raw ones a
+second, 6,000 JPEG and 2,400 PNG, so that raw alone costs the training cores nothing. It takes
 37.6 kB a picture; JPEG, lossy, takes a quarter of that and is the choice beyond a million pictures.
 `benchmarks/bench_data.py` measures all three.
 """

@@ -214,7 +214,11 @@ class PackWriter:
             # A full folder cannot be replaced in one step; the old one goes only afterwards.
             old = self._folder.with_suffix(".old")
             self.path.rename(old)
-            self._folder.rename(self.path)
+            try:
+                self._folder.rename(self.path)
+            except OSError:
+                old.rename(self.path)
+                raise
             shutil.rmtree(old)
         else:
             self._folder.rename(self.path)
