@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from marginface.cli.output import say, show, write_json
-from marginface.cli.overrides import apply_overrides, overrides_class, pick
+from marginface.cli.output import Json, say, show, write_json
+from marginface.cli.overrides import apply_overrides, overrides_class, pick, plain_options
 from marginface.comparison import ComparisonPlan, compare_losses
 from marginface.losses import LOSSES
 from marginface.recipes import RECIPES
@@ -26,6 +26,7 @@ DEFAULT_LOSSES = (
     "sface",
 )
 Overrides: Any = overrides_class(TrainConfig, hidden=frozenset({"data.path", "loss", "seed"}))
+NOTHING_GIVEN = Overrides()
 
 
 def compare(
@@ -49,22 +50,23 @@ def compare(
         Parameter(help="Judged too: untrained, starting-weights.", consume_multiple=True),
     ] = ("untrained",),
     loss_options: Annotated[
-        dict[str, dict[str, float | str]] | None,
+        dict[str, dict[str, str]] | None,
         Parameter(help="Options by loss: --loss-options.sface.intra-rad 0.9."),
     ] = None,
     flip_average: Annotated[bool, Parameter(help="Add the mirrored face.")] = True,
     resamples: Annotated[int, Parameter(help="Bootstrap resamples of the identities.")] = 1000,
     jobs: Annotated[int | None, Parameter(help="Runs at a time; one a core by default.")] = None,
     title: Annotated[str, Parameter(help="Heading of the report.")] = "Comparison of losses",
-    config: Annotated[Overrides | None, Parameter(name="*")] = None,
-    json: Annotated[Path | None, Parameter(help="Write the record here too.")] = None,
+    config: Annotated[Overrides, Parameter(name="*")] = NOTHING_GIVEN,
+    json: Json = None,
 ) -> None:
     """Train every loss from the same weights on the same batches, and say who is better.
 
     Each metric comes with its 95 % interval and the paired difference to the baseline. OUT then
     holds every run, results.json and report.html. The same command goes on where it was cut.
 
-    Examples:
+    **Examples**
+
         marginface compare train.pack runs/study --pairs pairs.txt --images val.pack
 
         marginface compare celeb.pack runs/celeb --data.identities train.txt --pairs val_pairs.txt
@@ -101,7 +103,7 @@ def loss_config(name: str, shared: TrainConfig, options: dict[str, Any]) -> Loss
 
     known = loss_facts(pick("losses", name, {loss: loss for loss in LOSSES}))["defaults"]
     common = {key: value for key, value in shared.loss.options.items() if key in known}
-    return LossConfig(name=name, options=common | options)
+    return LossConfig(name=name, options=common | plain_options(options))
 
 
 def publish(record: dict[str, Any], out: Path, json: Path | None = None) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import cv2
+import numpy as np
 from cyclopts import Parameter
 from rich.table import Table
 
-from marginface.cli.output import say, show, write_json
+from marginface.cli.output import Json, say, show, write_json
 from marginface.data import (
     generate_world,
     make_pairs,
@@ -21,8 +22,6 @@ from marginface.data import (
 from marginface.errors import DataError
 from marginface.files import write_atomically
 from marginface.report import contact_sheet
-
-Json = Annotated[Path | None, Parameter(help="Write a record here; - is the screen.")]
 
 
 def pack(
@@ -49,7 +48,8 @@ def pack(
     Of several faces the largest central one is taken and noted. OUT holds left_out.csv and
     notes.csv. A landmark file has the columns file, eye1_x, eye1_y, eye2_x, … mouth2_y.
 
-    Examples:
+    **Examples**
+
         marginface data pack lfw lfw.pack
 
         marginface data pack photos photos.pack --encoding jpeg --min-face-px 40
@@ -102,7 +102,8 @@ def split(
 ) -> None:
     """Part the people into train_identities.txt and val_identities.txt, nobody in both.
 
-    Examples:
+    **Examples**
+
         marginface data split faces.pack splits --val-fraction 0.25
     """
     train, val = split_identities(
@@ -125,7 +126,8 @@ def pairs(
 ) -> None:
     """Draw a list of mated and non-mated pairs for `marginface evaluate`.
 
-    Examples:
+    **Examples**
+
         marginface data pairs faces.pack pairs.txt --identities splits/val_identities.txt
     """
     names = open_images(source).names
@@ -148,7 +150,8 @@ def world(
 ) -> None:
     """Make a pack of procedural people, who do not exist, with the truth of every picture.
 
-    Examples:
+    **Examples**
+
         marginface data world world.pack --identities 200 --images 30 --size 64
     """
     pack = generate_world(
@@ -172,16 +175,19 @@ def sheet(
 ) -> None:
     """Draw a contact sheet: one person a row.
 
-    Examples:
+    **Examples**
+
         marginface data sheet world.pack people.png --people 10
     """
     images = open_images(source)
     rows = [
         index
         for person in range(min(people, len(images.identities)))
-        for index in (images.labels == person).nonzero()[0][:pictures]
+        for index in (images.labels == person).nonzero()[0][:pictures].tolist()
     ]
-    shown = [cv2.resize(images.read([row])[0], (side, side)) for row in rows]
+    shown = [
+        np.asarray(cv2.resize(images.read([row])[0], (side, side)), dtype=np.uint8) for row in rows
+    ]
     picture = contact_sheet(shown, columns=pictures)
     if out.suffix not in {".png", ".jpg"}:
         raise DataError(f"out must end in .png or .jpg, got {out}")

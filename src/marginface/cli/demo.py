@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from marginface.cli.compare import DEFAULT_LOSSES, loss_config, publish
-from marginface.cli.output import say
+from marginface.cli.output import Json, say
 from marginface.comparison import ComparisonPlan, compare_losses
 from marginface.data import PairList, generate_world, make_pairs, write_pairs
 from marginface.recipes import demo as recipe
@@ -30,14 +30,15 @@ def demo(
     ] = (0,),
     epochs: Annotated[float | None, Parameter(help="Length of each training.")] = None,
     jobs: Annotated[int | None, Parameter(help="Runs at a time; one a core by default.")] = None,
-    json: Annotated[Path | None, Parameter(help="Write the record here too.")] = None,
+    json: Json = None,
 ) -> None:
     """Make a world of procedural faces, train several losses on it, and report who is better.
 
     Nothing is downloaded and no real face is used. The people judged on are not those trained on. A
     second call shows the finished result at once.
 
-    Examples:
+    **Examples**
+
         marginface demo
 
         marginface demo --losses softmax arcface adaface --seeds 0 1 --out runs/mine

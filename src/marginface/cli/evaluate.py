@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from marginface.cli.output import show, write_json
+from marginface.cli.output import Json, show, write_json
 from marginface.recognition import Recognizer
 from marginface.recognition.benchmark import evaluate_pairs
 from marginface.report import evaluation_table
@@ -27,14 +27,15 @@ def evaluate(
     resamples: Annotated[int, Parameter(help="Bootstrap resamples of the identities.")] = 1000,
     seed: Annotated[int, Parameter(help="Seed of the bootstrap.")] = 0,
     weights: Annotated[Path | None, Parameter(help="The file behind a public name.")] = None,
-    json: Annotated[Path | None, Parameter(help="Write the record here; - is the screen.")] = None,
+    json: Json = None,
 ) -> None:
     """Judge a model on pairs of pictures: accuracy, FNMR at FMR, EER, AUC, with 95 % intervals.
 
     Faces are found and aligned on the fly; pictures of a pack are taken as they are. A picture
     without a face counts as failure to acquire.
 
-    Examples:
+    **Examples**
+
         marginface evaluate sface --images lfw --pairs pairs.txt --json lfw.json
 
         marginface evaluate runs/arcface/model.safetensors --images val.pack --pairs pairs.txt

@@ -1,22 +1,21 @@
 """`marginface losses`: what there is to train with."""
 
 import inspect
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.table import Table
 
-from marginface.cli.output import show, write_json
+from marginface.cli.output import Json, show, write_json
 from marginface.losses import LOSSES
 
 
-def losses(*, json: Annotated[Path | None, Parameter(help="Write the table here.")] = None) -> None:
+def losses(*, json: Json = None) -> None:
     """List every loss with its paper, its formula and its defaults.
 
     Angles are in radians, margins of cosines have no unit, s is the logit scale.
 
-    Examples:
+    **Examples**
+
         marginface losses
 
         marginface losses --json -

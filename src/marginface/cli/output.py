@@ -3,11 +3,19 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console, RenderableType
 
 from marginface.files import write_atomically
+
+Json = Annotated[
+    Path | None,
+    Parameter(
+        help="Write the record to this file; - is standard output.", allow_leading_hyphen=True
+    ),
+]
 
 
 def show(*parts: RenderableType) -> None:

@@ -7,6 +7,7 @@ class made here has `None` for every field.
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -14,13 +15,14 @@ from cyclopts import Parameter
 from docstring_parser import parse as parse_docstring
 
 from marginface.errors import unknown_name
+from marginface.training.config import Option
 
 Config = TypeVar("Config")
 
 
 @cache
 def overrides_class(config_class: type, *, hidden: frozenset[str] = frozenset()) -> type:
-    """Return the twin of a config class: the same fields, nested ones too, each `None` by default.
+    """Return the twin of a config class: the same fields, nested ones too, each leaf `None`.
 
     Args:
         config_class: A dataclass whose docstring describes its fields under `Args`.
@@ -36,15 +38,23 @@ def overrides_class(config_class: type, *, hidden: frozenset[str] = frozenset())
         if field.name in hidden:
             continue
         inner = {name.split(".", 1)[1] for name in hidden if name.startswith(f"{field.name}.")}
-        kind = hints[field.name]
+        kind: Any = hints[field.name]
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            kind = overrides_class(kind, hidden=frozenset(inner))
+            twin = overrides_class(kind, hidden=frozenset(inner))
+            fields.append((field.name, twin, dataclasses.field(default_factory=twin)))
+            continue
         text = (described.get(field.name) or "").replace("\n", " ")
-        annotation = Annotated[kind | None, Parameter(help=text, show_default=False)]  # type: ignore[valid-type]
+        # A union of numbers and words is read as words, and told apart by `plain_options`.
+        given: Any = dict[str, str] if kind == dict[str, Option] else kind
+        flag = Parameter(help=text, show_default=False, negative_iterable="", consume_multiple=True)
+        annotation = Annotated[given | None, flag]
         fields.append((field.name, annotation, dataclasses.field(default=None)))
-    return dataclasses.make_dataclass(
+    twin_class = dataclasses.make_dataclass(
         f"{config_class.__name__}Overrides", fields, frozen=True, kw_only=True
     )
+    # Classes made at run time say they are of `types`, and cyclopts takes those for builtins.
+    twin_class.__module__ = __name__
+    return twin_class
 
 
 def apply_overrides(config: Config, overrides: Any) -> Config:
@@ -56,8 +66,6 @@ def apply_overrides(config: Config, overrides: Any) -> Config:
     Raises:
         ValueError: If the new values break a contract of the config.
     """
-    if overrides is None:
-        return config
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(overrides):
         value, old = getattr(overrides, field.name), getattr(config, field.name)
@@ -65,15 +73,41 @@ def apply_overrides(config: Config, overrides: Any) -> Config:
             continue
         if dataclasses.is_dataclass(value):
             changes[field.name] = apply_overrides(old, value)
+        elif isinstance(old, dict):
+            changes[field.name] = old | plain_options(value)
         else:
-            changes[field.name] = old | value if isinstance(old, dict) else value
+            changes[field.name] = value
+    if changes.get("steps") is not None and "epochs" not in changes:
+        changes["epochs"] = None  # a run has one length; the recipe's gives way
     if changes.get("name", getattr(config, "name", None)) != getattr(config, "name", None):
-        given = getattr(overrides, "options", None)
-        changes["options"] = given or {}
+        changes["options"] = plain_options(getattr(overrides, "options", None) or {})
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
-def pick(argument: str, name: str, table: typing.Mapping[str, Config]) -> Config:
+def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with words that are numbers or true or false read as such.
+
+    Example:
+        >>> plain_options({"margin_rad": "0.5", "blocks": "2", "ordering": "rank", "on": "true"})
+        {'margin_rad': 0.5, 'blocks': 2, 'ordering': 'rank', 'on': True}
+    """
+    return {name.replace("-", "_"): _plain(value) for name, value in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value in {"true", "false"}:
+        return value == "true"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def pick(argument: str, name: str, table: Mapping[str, Config]) -> Config:
     """Return `table[name]`, or raise with the nearest name that would do.
 
     Raises:

@@ -19,7 +19,8 @@ def report(
 ) -> None:
     """Draw the page of a comparison from its record, without training anything.
 
-    Examples:
+    **Examples**
+
         marginface report runs/demo/results.json
 
         marginface report runs/demo/results.json --markdown

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from marginface.cli.output import say, show, write_json
+from marginface.cli.output import Json, say, show, write_json
 from marginface.cli.overrides import apply_overrides, overrides_class, pick
 from marginface.recipes import RECIPES
 from marginface.training import TrainConfig
 from marginface.training import train as run_training
 
 Overrides: Any = overrides_class(TrainConfig, hidden=frozenset({"data.path"}))
+NOTHING_GIVEN = Overrides()
 
 
 def train(
@@ -20,16 +21,17 @@ def train(
     out: Annotated[Path, Parameter(help="Folder of the run; an unfinished run there goes on.")],
     *,
     recipe: Annotated[str, Parameter(help="Where the settings come from.")] = "small",
-    config: Annotated[Overrides | None, Parameter(name="*")] = None,
+    config: Annotated[Overrides, Parameter(name="*")] = NOTHING_GIVEN,
     restart: Annotated[bool, Parameter(help="Throw away what OUT holds.", negative="")] = False,
-    json: Annotated[Path | None, Parameter(help="Write the result here.")] = None,
+    json: Json = None,
 ) -> None:
     """Train one model; the same command goes on where a run was stopped or killed.
 
     Every setting of the recipe can be replaced by its dotted name. The folder then holds the model
     file, the checkpoint, a log and TensorBoard curves.
 
-    Examples:
+    **Examples**
+
         marginface train celeb.pack runs/arcface --loss.name arcface
 
         marginface train celeb.pack runs/tuned --recipe sface-finetune --loss.name elasticface-arc

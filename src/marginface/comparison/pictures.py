@@ -1,6 +1,5 @@
 """The worst errors of a model as face pairs, small enough to stand in a page."""
 
-import base64
 from typing import Any
 
 import cv2
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from marginface.data import ImageSource, PairList, resolve_pairs
 from marginface.evaluation import worst_errors
+from marginface.report import encode_picture
 
 SIDE_PX = 96
 
@@ -32,19 +32,17 @@ def worst_pairs(
             "second": source.names[second[pair]],
             "score": float(scores[pair]),
             "is_mated": bool(pairs.is_mated[pair]),
-            "first_picture": _base64_png(source, int(first[pair])),
-            "second_picture": _base64_png(source, int(second[pair])),
+            "first_picture": _shrunk(source, int(first[pair])),
+            "second_picture": _shrunk(source, int(second[pair])),
         }
         for pair in worst_errors(scores, pairs.is_mated, count=count)
     ]
 
 
-def _base64_png(source: ImageSource, index: int) -> str:
+def _shrunk(source: ImageSource, index: int) -> str:
     picture = source.read([index])[0]
     height, width = picture.shape[:2]
     ratio = SIDE_PX / max(height, width)
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     filtered = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
-    shrunk = cv2.resize(picture, size, interpolation=filtered)
-    encoded = cv2.imencode(".png", cv2.cvtColor(shrunk, cv2.COLOR_RGB2BGR))[1]
-    return base64.b64encode(encoded.tobytes()).decode()
+    return encode_picture(np.asarray(cv2.resize(picture, size, interpolation=filtered), np.uint8))

@@ -1,0 +1,155 @@
+"""The command line as a user meets it: exit codes, one-line messages, help."""
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.training.tiny import write_pack
+
+from marginface.cli.app import app, data, run
+from marginface.losses import LOSSES
+
+COMMANDS = [
+    "demo",
+    "train",
+    "compare",
+    "evaluate",
+    "losses",
+    "report",
+    *(f"data {name}" for name in ("pack", "split", "pairs", "world", "sheet")),
+]
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pack(tmp_path_factory.mktemp("cli") / "patterns.pack")
+
+
+def fails(capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str) -> None:
+    assert run(words) == code
+    out, err = capsys.readouterr()
+    assert re.search(message, err), err
+    assert len(err.strip().splitlines()) == 1, err
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Examples" in text
+    assert f"marginface {command}" in text
+
+
+def test_the_list_of_commands_is_known() -> None:
+    found = [name for name in app if not name.startswith("-")]
+    found.remove("data")
+    found += [f"data {name}" for name in data if not name.startswith("-")]
+    assert sorted(found) == sorted(COMMANDS)
+
+
+def test_losses_lists_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["losses", "--json", "-"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert list(record) == list(LOSSES)
+    assert record["arcface"]["defaults"]["margin_rad"] == 0.5
+    assert run(["losses"]) == 0
+    assert "1801.07698" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["losess"], 2, "losess"),
+        (["train", "absent.pack", "out"], 1, "absent.pack"),
+        (["train", "absent.pack", "out", "--loss.nam", "x"], 2, "loss.nam"),
+        (["train", "absent.pack", "out", "--recipe", "smal"], 2, "did you mean 'small'"),
+        (["train", "a.pack", "out", "--optimizer.lr", "fast"], 2, "lr"),
+        (["train", "a.pack", "out", "--optimizer.lr", "-1"], 2, "optimizer.lr must be"),
+        (["data", "pack", "absent", "out"], 1, "absent"),
+        (["evaluate", "sfase", "--images", "a", "--pairs", "b"], 2, "did you mean 'sface'"),
+        (["evaluate", "no.safetensors", "--images", "a", "--pairs", "b"], 1, "no.safetensors"),
+        (["report", "absent.json"], 1, "results must be the results.json"),
+    ],
+)
+def test_wrong_words_end_in_one_line(
+    words: list[str],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fails(capsys, words, code, message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_losses_and_degrees_are_refused_before_anything_is_made(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(pack), str(tmp_path / "run"), "--batch-size", "16"]
+    fails(capsys, [*words, "--loss.name", "arcfase"], 2, "did you mean 'arcface'")
+    degrees = ["--loss.name", "arcface", "--loss.options.margin-rad", "28.6"]
+    fails(capsys, [*words, *degrees], 2, r"margin_rad must lie in .* math.radians\(28.6\)")
+
+
+def test_train_then_evaluate_then_report(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    small = [
+        "--backbone.dim",
+        "8",
+        "--backbone.input-size",
+        "32",
+        "--batch-size",
+        "8",
+        "--steps",
+        "3",
+    ]
+    small += ["--backbone.options.dropout", "0.0", "--loss.name", "sface"]
+    assert run(["train", str(pack), str(out), *small, "--json", str(tmp_path / "r.json")]) == 0
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["steps"] == 3
+    assert record["config"]["loss"]["name"] == "sface"
+    pairs = tmp_path / "pairs.txt"
+    assert (
+        run(["data", "pairs", str(pack), str(pairs), "--folds", "2", "--pairs-per-fold", "9"]) == 0
+    )
+    words = ["evaluate", record["model"], "--images", str(pack), "--pairs", str(pairs)]
+    capsys.readouterr()
+    assert run([*words, "--resamples", "20", "--json", "-"]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert set(judged["metrics"]["accuracy"]) == {"value", "low", "high"}
+    assert judged["failure_to_acquire"] == 0
+    # Every non-mated pair is too few for 1 in 1,000, and that is said rather than guessed.
+    assert "fnmr_at_fmr_0.001" in judged["refused"]
+
+
+def test_a_pair_list_that_names_a_missing_picture(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("1\t1\nperson_0\t1\t2\nperson_0\t1\tperson_1\t77\n")
+    words = ["evaluate", "sface", "--images", str(pack), "--pairs", str(pairs)]
+    fails(capsys, words, 1, r"pairs.txt line 3: image 'person_1/person_1_0077\.\*' not found")
+
+
+def test_split_and_sheet(pack: Path, tmp_path: Path) -> None:
+    assert run(["data", "split", str(pack), str(tmp_path), "--val-count", "2"]) == 0
+    train = (tmp_path / "train_identities.txt").read_text().split()
+    val = (tmp_path / "val_identities.txt").read_text().split()
+    assert len(train) == 4
+    assert not set(train) & set(val)
+    sheet = tmp_path / "sheet.png"
+    words = ["data", "sheet", str(pack), str(sheet), "--people", "2", "--pictures", "3"]
+    assert run([*words, "--side", "32"]) == 0
+    picture = cv2.imread(str(sheet))
+    assert picture.shape[1] >= 3 * 32
+    assert np.ptp(picture) > 0

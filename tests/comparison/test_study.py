@@ -1,0 +1,146 @@
+"""A whole comparison on patterns instead of faces: small enough for seconds."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.training.tiny import assert_same_tensors, tiny_config, write_pack
+
+from marginface.comparison import ComparisonPlan, compare_losses
+from marginface.comparison import study as study_module
+from marginface.comparison.margins import margin_curve
+from marginface.comparison.runs import planned_runs
+from marginface.data import PackedFaces, make_pairs, write_pairs
+from marginface.errors import CheckpointMismatchError
+from marginface.training import LossConfig
+
+LOSSES = (
+    LossConfig(name="softmax", options={"scale": 16.0}),
+    LossConfig(name="elasticface-cos-plus", options={"scale": 16.0}),
+)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> ComparisonPlan:
+    folder = tmp_path_factory.mktemp("comparison")
+    train = write_pack(folder / "train.pack")
+    unseen = PackedFaces.open(write_pack(folder / "unseen.pack", identities=12))
+    renamed = folder / "renamed"
+    renamed.mkdir()
+    drawn = make_pairs(unseen.names, folds=2, pairs_per_fold=20, seed=0)
+    write_pairs(drawn, folder / "pairs.txt")
+    held_out = folder / "train.txt"
+    # The unseen pack holds the trained people too; the list keeps the pairs apart from them.
+    held_out.write_text("person_0\nperson_1\nperson_2\n")
+    later = [name for name in unseen.names if int(name[7 : name.index("/")]) > 2]
+    write_pairs(make_pairs(later, folds=2, pairs_per_fold=20, seed=0), folder / "pairs.txt")
+    config = tiny_config(train, batch_size=8, steps=4)
+    return ComparisonPlan(
+        losses=LOSSES,
+        baseline="softmax",
+        seeds=(0, 1),
+        config=replace(config, data=replace(config.data, identities=held_out)),
+        images=unseen.path,
+        pairs=folder / "pairs.txt",
+        fmr_targets=(0.1, 0.001),
+        resamples=50,
+        references=("untrained",),
+    )
+
+
+@pytest.fixture(scope="module")
+def done(plan: ComparisonPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    compare_losses(plan, out, command="marginface compare …")
+    return out
+
+
+def test_the_record_holds_every_loss_seed_and_difference(plan: ComparisonPlan, done: Path) -> None:
+    record = json.loads((done / "results.json").read_text())
+    assert list(record["losses"]) == ["softmax", "elasticface-cos-plus"]
+    for loss in record["losses"].values():
+        assert [run["seed"] for run in loss["runs"]] == [0, 1]
+        mean = np.mean([run["metrics"]["auc"]["value"] for run in loss["runs"]])
+        assert loss["metrics"]["auc"]["value"] == pytest.approx(mean)
+        assert loss["worst"]
+        assert loss["worst"][0]["first_picture"]
+    assert "difference" not in record["losses"]["softmax"]
+    own = record["losses"]["elasticface-cos-plus"]
+    base = record["losses"]["softmax"]["metrics"]["auc"]["value"]
+    assert own["difference"]["auc"]["value"] == pytest.approx(own["metrics"]["auc"]["value"] - base)
+    assert "fnmr_at_fmr_0.001" in own["refused"]
+    assert record["references"]["untrained"]["metrics"]["accuracy"]
+    assert record["data"]["train"]["identities"] == 3
+
+
+def test_a_second_call_trains_and_scores_nothing(
+    plan: ComparisonPlan, done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = json.loads((done / "results.json").read_text())
+    models = {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
+
+    def refuse(*args: object, **keywords: object) -> None:
+        raise AssertionError("something was scored again")
+
+    monkeypatch.setattr("marginface.comparison.scoring.score_pairs", refuse)
+    assert compare_losses(plan, done, command="marginface compare …") == before
+    assert models == {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
+
+
+def test_another_plan_in_the_same_folder_is_refused(plan: ComparisonPlan, done: Path) -> None:
+    other = replace(plan, config=replace(plan.config, steps=5))
+    with pytest.raises(CheckpointMismatchError, match="steps"):
+        compare_losses(other, done)
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_give_the_same_models(
+    plan: ComparisonPlan, done: Path, tmp_path: Path
+) -> None:
+    compare_losses(plan, tmp_path, jobs=2)
+    for run in planned_runs(plan, done):
+        other = tmp_path / run.folder.relative_to(done)
+        # Tiny layers take one thread either way, so even the last bit agrees.
+        assert_same_tensors(run.folder / "model.safetensors", other / "model.safetensors")
+
+
+def test_runs_start_alike_and_see_the_same_batches(plan: ComparisonPlan) -> None:
+    one, other = (plan.run_config(loss, 0) for loss in LOSSES)
+    pack = study_module.open_training_data(one)
+    first = study_module.build_parts(one, pack).live_tensors()
+    second = study_module.build_parts(other, pack).live_tensors()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert replace(one, loss=other.loss) == other
+
+
+def test_people_trained_on_are_not_judged_on(plan: ComparisonPlan, tmp_path: Path) -> None:
+    everybody = replace(plan.config, data=replace(plan.config.data, identities=None))
+    with pytest.raises(ValueError, match=r"must not be trained on, got \d+ that are, person_"):
+        compare_losses(replace(plan, config=everybody), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline": "arcface"}, "baseline must be one of softmax, elasticface-cos-plus"),
+        ({"losses": (LossConfig(name="arcfase"),)}, "did you mean 'arcface'"),
+        ({"seeds": (0, 0)}, "seeds must be one or more numbers, each once"),
+        ({"losses": LOSSES + LOSSES}, "each once"),
+        ({"references": ("starting-weights",)}, "only where backbone.weights is given"),
+        ({"losses": (LossConfig(name="arcface", options={"margin_rad": 28.6}),)}, "degrees"),
+    ],
+)
+def test_what_a_plan_refuses(plan: ComparisonPlan, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(plan, **change)
+
+
+def test_margin_curves_are_the_own_class_term_over_the_scale() -> None:
+    curve = margin_curve(LossConfig(name="cosface", options={"margin_cosine": 0.3}), points=3)
+    assert curve["angle_rad"] == pytest.approx([0, np.pi / 2, np.pi])
+    assert curve["target"] == pytest.approx([0.7, -0.3, -1.3])
+    # A random margin is drawn at its mean, so the picture is the same every time.
+    elastic = margin_curve(LossConfig(name="elasticface-cos"), points=3)
+    assert elastic["target"] == pytest.approx([0.65, -0.35, -1.35])
