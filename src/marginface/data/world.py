@@ -33,7 +33,7 @@ from marginface.progress import track
 from marginface.rendering import Camera, normals_from_depth
 
 # Goes up whenever the same seed no longer gives the same people; older packs are then made anew.
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 BLOCK = 16
 
 __all__ = ["WorldConfig", "WorldTruth", "generate_world", "make_picture", "world_depth"]

@@ -25,9 +25,9 @@ from marginface.data.world_pose import solve_view
 from marginface.data.world_skin import paint_head, skin_colour
 from marginface.rendering import (
     Camera,
-    normals_from_depth,
+    facing_light,
+    normal_axes,
     sample_canonical,
-    shade,
     trace,
 )
 
@@ -185,34 +185,39 @@ def _photograph(
         canonical = torch.from_numpy(_light_head(head, conditions, depth, grid.camera))
         planes = _planes(view, float(np.ptp(head.depth)))
         places, mask = trace(depth, turn, grid.camera, planes=planes, target=grid.target)
-        sampled = sample_canonical(canonical[None], places) * mask[:, None]
-        return sampled[0].permute(1, 2, 0).contiguous().numpy()
+        sampled = sample_canonical(canonical[None], places)[0].numpy()
+    return np.ascontiguousarray((sampled * mask[0].numpy()).transpose(1, 2, 0))
 
 
 def _planes(view: NDArray[np.float32], thickness: float) -> int:
-    # One trial depth for every 3 template pixels a ray moves sideways: the nose is 8 wide.
+    # One trial depth for every 4 template pixels a ray moves sideways: the nose is 8 wide.
     sideways = (
         np.tan(np.hypot(view[0], view[1]) + 0.09) * thickness * Camera(TEMPLATE_SIZE).focal_px
     )
-    return 4 + int(np.ceil(sideways / 3.0))
+    return 4 + int(np.ceil(sideways / 4.0))
 
 
 def _light_head(
     head: CanonicalHead, conditions: Conditions, depth: torch.Tensor, camera: Camera
 ) -> Field:
     c = conditions
-    normals = normals_from_depth(depth, camera)
-    light = torch.tensor([[c.ambient, c.diffuse, c.light_x, c.light_y]], dtype=torch.float32)
-    white = torch.ones_like(depth)[:, None]
-    strength = (shade(white, normals, light)[0, 0].numpy() + 1) / 2
-    half = np.array([c.light_x, c.light_y, 1.0])
-    half = half / np.linalg.norm(half) + np.array([0, 0, 1.0])
-    half = (half / np.linalg.norm(half)).astype(np.float32)
-    facing = np.clip(normals[0].numpy() @ half, 0, 1) ** 2
-    bright = head.albedo[..., 1]
-    gloss = np.float32(0.10 * c.diffuse) * facing**8 * (0.4 + bright)
-    lit = head.albedo * (strength * head.cavity)[..., None] + gloss[..., None]
-    return np.concatenate((lit.transpose(2, 0, 1), head.alpha[None], head.hidden[None]))
+    normals = normal_axes(depth, camera)
+    light = np.array([c.light_x, c.light_y, 1.0])
+    half = light / np.linalg.norm(light) + np.array([0, 0, 1.0])
+    facing = _facing(normals, light)
+    gloss = _facing(normals, half) ** 2
+    gloss = np.float32(0.10 * c.diffuse) * gloss**8 * (0.4 + head.albedo[..., 1])
+    strength = (np.float32(c.ambient) + np.float32(c.diffuse) * facing) * head.cavity
+    canonical = np.empty((5, *facing.shape), dtype=np.float32)
+    for channel in range(3):
+        canonical[channel] = head.albedo[..., channel] * strength + gloss
+    canonical[3], canonical[4] = head.alpha, head.hidden
+    return canonical
+
+
+def _facing(normals: list[torch.Tensor], direction: NDArray[np.float64]) -> Field:
+    slope = torch.from_numpy(direction[None, :2] / direction[2]).float()
+    return facing_light(normals, slope)[0].numpy()
 
 
 def truth_of(made: WorldPicture, identity: int, picture: int) -> dict[str, Any]:

@@ -19,7 +19,13 @@ from marginface.rendering.camera import (
     depth_to_points,
     points_to_pixels,
 )
-from marginface.rendering.shading import light_from_unit, normals_from_depth, shade
+from marginface.rendering.shading import (
+    facing_light,
+    light_from_unit,
+    normal_axes,
+    normals_from_depth,
+    shade,
+)
 from marginface.rendering.trace import trace
 from marginface.rendering.view import (
     inverse_transform_points,
@@ -38,9 +44,11 @@ __all__ = [
     "Rendering",
     "depth_from_raw",
     "depth_to_points",
+    "facing_light",
     "inverse_transform_points",
     "light_from_unit",
     "mirror_view",
+    "normal_axes",
     "normals_from_depth",
     "points_to_pixels",
     "render",

@@ -70,10 +70,14 @@ class Camera:
         size = self.size + 2 * margin_px
         return Camera(size, 2 * math.atan((size - 1) / (2 * self.focal_px)))
 
+    def steps(self, like: Tensor) -> Float[Tensor, " size"]:
+        """Return x/z of the columns, which is y/z of the rows."""
+        pixels = torch.arange(self.size, dtype=like.dtype, device=like.device)
+        return (pixels - self.centre_px) / self.focal_px
+
     def rays(self, like: Tensor) -> Float[Tensor, "height width 3"]:
         """Return K⁻¹(u, v, 1) for every pixel, with the type and device of `like`."""
-        steps = torch.arange(self.size, dtype=like.dtype, device=like.device)
-        steps = (steps - self.centre_px) / self.focal_px
+        steps = self.steps(like)
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         return torch.stack((x, y, torch.ones_like(x)), dim=-1)
 
@@ -82,11 +86,20 @@ def depth_to_points(
     depth: Float[Tensor, "batch height width"], camera: Camera
 ) -> Float[Tensor, "batch height width 3"]:
     """Return the point in space behind every pixel of a depth map."""
+    check_depth(depth, camera)
+    return depth[..., None] * camera.rays(depth)
+
+
+def check_depth(depth: Tensor, camera: Camera) -> None:
+    """Raise unless a depth map has the camera's size.
+
+    Raises:
+        ValueError: If it has not.
+    """
     if depth.shape[1:] != (camera.size, camera.size):
         raise ValueError(
             f"depth must have shape (batch, {camera.size}, {camera.size}), got {tuple(depth.shape)}"
         )
-    return depth[..., None] * camera.rays(depth)
 
 
 def points_to_pixels(

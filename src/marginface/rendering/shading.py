@@ -15,24 +15,32 @@ import torch
 from torch.nn.functional import pad
 
 from marginface.axes import Float, Tensor
-from marginface.rendering.camera import Camera, depth_to_points
+from marginface.rendering.camera import Camera, check_depth
 
 
 def normals_from_depth(
     depth: Float[Tensor, "batch height width"], camera: Camera
 ) -> Float[Tensor, "batch height width 3"]:
     """Return unit normals from central differences; the outermost pixels get (0, 0, 1)."""
+    return torch.stack(normal_axes(depth, camera), dim=-1)
+
+
+def normal_axes(
+    depth: Float[Tensor, "batch height width"], camera: Camera
+) -> list[Float[Tensor, "batch height width"]]:
+    """Return the x, y and z of the unit normals as three maps."""
+    check_depth(depth, camera)
     # Axis by axis: a cross product over a last axis of 3 takes five times as long.
-    axes = (depth_to_points(depth, camera) * camera.focal_px).unbind(-1)
+    steps = camera.steps(depth) * camera.focal_px
+    axes = (depth * steps, depth * steps[:, None], depth * camera.focal_px)
     u_x, u_y, u_z = (axis[:, 1:-1, 2:] - axis[:, 1:-1, :-2] for axis in axes)
     v_x, v_y, v_z = (axis[:, 2:, 1:-1] - axis[:, :-2, 1:-1] for axis in axes)
     n_x, n_y, n_z = u_y * v_z - u_z * v_y, u_z * v_x - u_x * v_z, u_x * v_y - u_y * v_x
     length = (n_x * n_x + n_y * n_y + n_z * n_z).sqrt() + 1e-7
-    framed = [
+    return [
         pad(axis / length, (1, 1, 1, 1), value=border)
         for axis, border in ((n_x, 0.0), (n_y, 0.0), (n_z, 1.0))
     ]
-    return torch.stack(framed, dim=-1)
 
 
 def light_from_unit(raw: Float[Tensor, "batch 4"]) -> Float[Tensor, "batch 4"]:
@@ -52,9 +60,17 @@ def shade(
         normals: Unit normals pointing away from the camera.
         light: Ambient k_a, diffuse k_d, and the direction's l_x, l_y.
     """
-    direction = torch.cat((light[:, 2:], torch.ones_like(light[:, :1])), dim=1)
-    direction = direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True)
-    facing = sum(normals[..., k] * direction[:, k, None, None] for k in range(3)).clamp_min(0)
+    facing = facing_light(list(normals.unbind(-1)), light[:, 2:])
     k_a, k_d = light[:, 0, None, None], light[:, 1, None, None]
     strength = (k_a + k_d * facing)[:, None]
     return (1 + albedo) * strength - 1
+
+
+def facing_light(
+    normals: list[Float[Tensor, "batch height width"]], light_xy: Float[Tensor, "batch 2"]
+) -> Float[Tensor, "batch height width"]:
+    """Return max(0, ⟨n, l⟩) for the direction l = (l_x, l_y, 1)/|…|."""
+    direction = torch.cat((light_xy, torch.ones_like(light_xy[:, :1])), dim=1)
+    direction = direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True)
+    x, y, z = direction[..., None, None].unbind(1)
+    return (normals[0] * x + normals[1] * y + normals[2] * z).clamp_min(0)

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import grid_sample
 
 from marginface.axes import Bool, Float, Tensor
-from marginface.rendering.camera import Camera
+from marginface.rendering.camera import Camera, check_depth
 from marginface.rendering.warp import LEAST_SLOPE, ray_lines
 
 # Read outside the map, which no trial depth reaches.
@@ -40,13 +40,14 @@ def trace(
     Returns:
         The sampling grid, corners at -1 and 1, and the mask of rays that hit the map.
     """
+    check_depth(depth, camera)
     with torch.no_grad():
         a, b = _lines(depth, view, camera, target or camera)
         field = (depth - NOWHERE)[:, None]
         low, high = float(depth.min()) - 1e-4, float(depth.max()) + 1e-4
-        front, gaps, is_hit = _march(field, a, b, low, high, planes)
-        w = _refine(field, a, b, front, (high - low) / (planes - 1), gaps)
-        return torch.addcmul(a, b, 1 / w[..., None]), is_hit
+        step = (high - low) / (planes - 1)
+        front, is_hit = _march(field, a, b, low, step, planes)
+        return _at(a, b, _refine(field, a, b, front, front + step)), is_hit
 
 
 def _lines(depth: Tensor, view: Tensor, camera: Camera, target: Camera) -> tuple[Tensor, Tensor]:
@@ -57,44 +58,48 @@ def _lines(depth: Tensor, view: Tensor, camera: Camera, target: Camera) -> tuple
     return a / camera.half_width, b / camera.half_width
 
 
+def _at(a: Tensor, b: Tensor, w: Tensor) -> Tensor:
+    return torch.addcmul(a, b, (1 / w)[..., None])
+
+
 def _gap(field: Tensor, grid: Tensor, w: Tensor | float) -> Tensor:
     surface = grid_sample(field, grid, padding_mode="zeros", align_corners=True)[:, 0]
     return (w - NOWHERE) - surface
 
 
 def _march(
-    field: Tensor, a: Tensor, b: Tensor, low: float, high: float, planes: int
-) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-    step = (high - low) / (planes - 1)
-    before = _gap(field, torch.add(a, b, alpha=1 / low), low)
-    front = torch.full_like(before, low)
-    gaps = (before, torch.full_like(before, step))
-    is_hit = torch.zeros_like(before, dtype=torch.bool)
-    for plane in range(1, planes):
+    field: Tensor, a: Tensor, b: Tensor, low: float, step: float, planes: int
+) -> tuple[Tensor, Tensor]:
+    # From the back to the front: the crossing written last is the one a ray meets first.
+    front = torch.zeros_like(a[..., 0])
+    behind = None
+    for plane in reversed(range(planes)):
         w = low + plane * step
-        after = _gap(field, torch.add(a, b, alpha=1 / w), w)
-        rises = (before < 0) & (after >= 0) & ~is_hit
-        front = torch.where(rises, w - step, front)
-        gaps = (torch.where(rises, before, gaps[0]), torch.where(rises, after, gaps[1]))
-        is_hit = is_hit | rises
-        before = after
-    return front, gaps, is_hit
+        gap = _gap(field, torch.add(a, b, alpha=1 / w), w)
+        if behind is not None:
+            front.masked_fill_((gap < 0) & behind, w)
+        behind = gap >= 0
+    is_hit = front > 0
+    return front.masked_fill_(~is_hit, low), is_hit
 
 
-def _refine(
-    field: Tensor, a: Tensor, b: Tensor, front: Tensor, step: float, gaps: tuple[Tensor, Tensor]
-) -> Tensor:
+def _refine(field: Tensor, a: Tensor, b: Tensor, low: Tensor, high: Tensor) -> Tensor:
     # Regula falsi with the old end's gap halved (Illinois): each round costs one look at the map.
-    low, high = front, front + step
-    gap_low, gap_high = gaps
-    w = low - (high - low) * gap_low / (gap_high - gap_low).clamp_min(1e-9)
+    gap_low, gap_high = (_gap(field, _at(a, b, end), end) for end in (low, high))
+    w = _between(low, high, gap_low, gap_high)
     for _ in range(REFINEMENTS):
-        gap = _gap(field, torch.addcmul(a, b, 1 / w[..., None]), w)
+        gap = _gap(field, _at(a, b, w), w)
         is_front = gap < 0
         low, high = torch.where(is_front, w, low), torch.where(is_front, high, w)
         gap_low, gap_high = (
             torch.where(is_front, gap, gap_low / 2),
             torch.where(is_front, gap_high / 2, gap),
         )
-        w = low - (high - low) * gap_low / (gap_high - gap_low).clamp_min(1e-9)
+        w = _between(low, high, gap_low, gap_high)
     return w
+
+
+def _between(low: Tensor, high: Tensor, gap_low: Tensor, gap_high: Tensor) -> Tensor:
+    # Rays that hit nothing come here too, and must stay finite.
+    share = (-gap_low / (gap_high - gap_low).clamp_min(1e-9)).clamp(0, 1)
+    return low + (high - low) * share

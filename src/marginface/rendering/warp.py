@@ -17,8 +17,8 @@ import torch
 from torch.nn.functional import grid_sample
 
 from marginface.axes import Bool, Float, Tensor
-from marginface.rendering.camera import FAR, NEAR, Camera
-from marginface.rendering.view import inverse_transform_points
+from marginface.rendering.camera import FAR, NEAR, Camera, check_depth
+from marginface.rendering.view import inverse_transform_points, rotation_matrix
 
 SLACK = (FAR - NEAR) / 2
 LEAST_SLOPE = 0.05
@@ -54,10 +54,12 @@ def ray_lines(
     like: Tensor, view: Float[Tensor, "batch 6"], target: Camera
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return the rays of a view in the canonical frame, Q(z) = origin + slope · z, by axes."""
-    rays = target.rays(like).expand(len(view), -1, -1, -1)
+    # Axis by axis: no tensor of rays is made, and small pictures stay on one core.
+    inverse = rotation_matrix(view).mT[..., None, None]
     origin = inverse_transform_points(torch.zeros_like(view[:, None, None, :3]), view)
-    slopes = inverse_transform_points(rays, view) - origin
-    return list(origin.unbind(-1)), [slope.contiguous() for slope in slopes.unbind(-1)]
+    x, y = target.steps(like), target.steps(like)[:, None]
+    slopes = [inverse[:, k, 0] * x + inverse[:, k, 1] * y + inverse[:, k, 2] for k in range(3)]
+    return list(origin.unbind(-1)), slopes
 
 
 class _HeightField:
@@ -106,10 +108,7 @@ def warp_depth(
     """
     march = march or March()
     target = target or camera
-    if depth.shape[1:] != (camera.size, camera.size):
-        raise ValueError(
-            f"depth must have shape (batch, {camera.size}, {camera.size}), got {tuple(depth.shape)}"
-        )
+    check_depth(depth, camera)
     shift = view[:, 5].detach()[:, None, None]
     near, far = march.near + shift, march.far + shift
     with torch.no_grad():
