@@ -1,12 +1,14 @@
 """The procedural world: pure pictures, kept truth, packs that are reused and never half made."""
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from marginface.data import world as world_room
+from marginface.data import world_workers
 from marginface.data.packs import PackedFaces
 from marginface.data.world import WorldConfig, generate_world, make_picture, world_depth
 from marginface.errors import DataError
@@ -14,8 +16,11 @@ from marginface.errors import DataError
 SMALL = {"identities": 3, "images_per_identity": 2, "size": 32}
 
 
-def test_same_bytes_whatever_the_workers_and_the_range(tmp_path: Path) -> None:
+def test_same_bytes_whatever_the_workers_and_the_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = generate_world(tmp_path / "one", **SMALL, workers=1)
+    monkeypatch.setattr(world_room, "FEW", 0)
     two = generate_world(tmp_path / "two", **SMALL, workers=2)
     later = generate_world(
         tmp_path / "later", identities=1, images_per_identity=2, size=32, first_identity=2
@@ -61,7 +66,7 @@ def test_truth_of_every_picture_is_kept(tmp_path: Path) -> None:
 
 def test_a_complete_pack_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = generate_world(tmp_path / "w", **SMALL)
-    monkeypatch.setattr(world_room, "make_picture", lambda *a: pytest.fail("made again"))
+    monkeypatch.setattr(world_workers, "make_picture", lambda *a: pytest.fail("made again"))
     assert generate_world(tmp_path / "w", **SMALL).fingerprint == first.fingerprint
 
 
@@ -90,12 +95,30 @@ def test_a_cut_run_leaves_nothing_and_starts_over(
             raise KeyboardInterrupt
         return make_picture(config, identity, picture)
 
-    monkeypatch.setattr(world_room, "make_picture", cut)
+    monkeypatch.setattr(world_workers, "make_picture", cut)
     with pytest.raises(KeyboardInterrupt):
         generate_world(tmp_path / "w", **SMALL)
     assert not (tmp_path / "w").exists()
     monkeypatch.undo()
     assert len(generate_world(tmp_path / "w", **SMALL)) == 6
+
+
+def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world_workers, "asdict", lambda config: {"colour": 1})
+    with pytest.raises(DataError, match=r"exit code 1 \(TypeError.*colour.*try workers=1"):
+        list(world_workers.make_people_in_processes(WorldConfig(), range(1), 1, workers=1))
+
+
+def test_processes_end_with_their_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
+    )
+    people = world_workers.make_people_in_processes(WorldConfig(size=32), range(4), 2, workers=1)
+    assert next(people).identity == 0
+    people.close()
+    assert [process.poll() for process in started] == [-9]
 
 
 @pytest.mark.parametrize(

@@ -14,27 +14,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marginface.data.ordered import ordered_map
 from marginface.data.pack_format import is_pack
 from marginface.data.pack_writer import PackWriter
 from marginface.data.packs import PackedFaces
 from marginface.data.world_fields import Field, make_grid
 from marginface.data.world_pictures import (
     WorldConfig,
-    WorldPicture,
     canonical_head,
     draw_scene,
     make_picture,
-    truth_of,
 )
 from marginface.data.world_pose import solve_view
+from marginface.data.world_workers import Made, make_people, make_people_in_processes
 from marginface.errors import DataError
 from marginface.progress import track
 from marginface.rendering import Camera, normals_from_depth
 
 # Goes up whenever the same seed no longer gives the same people; older packs are then made anew.
 WORLD_VERSION = 2
-BLOCK = 16
+# Starting processes takes as long as making a hundred pictures.
+FEW = 240
 
 __all__ = ["WorldConfig", "WorldTruth", "generate_world", "make_picture", "world_depth"]
 
@@ -118,7 +117,7 @@ def generate_world(
         seed: Of the world.
         first_identity: Number of the first person.
         difficulty: See `WorldConfig`.
-        workers: Threads.
+        workers: Processes; small sets are made in this one.
         encoding: How the pack stores pictures.
 
     Raises:
@@ -148,12 +147,13 @@ def generate_world(
         return there
     meta = {"name": "procedural face world", "licence": "CC0-1.0", "world": described}
     with PackWriter(out, size=size, encoding=encoding, meta=meta, may_replace=True) as writer:
-        made = _all_pictures(config, first_identity, identities, images_per_identity, workers)
+        people = range(first_identity, first_identity + identities)
+        pictures = _all_pictures(config, people, images_per_identity, workers)
         total = identities * images_per_identity
-        for identity, picture, result in track(made, "making people", total=total):
-            person = f"person_{identity + 1:05d}"
-            name = f"{person}/{person}_{picture + 1:04d}.png"
-            writer.add(result.image, person, name, truth=truth_of(result, identity, picture))
+        for made in track(pictures, "making people", total=total):
+            person = f"person_{made.identity + 1:05d}"
+            name = f"{person}/{person}_{made.picture + 1:04d}.png"
+            writer.add(made.image, person, name, truth=made.truth)
     return PackedFaces.open(out)
 
 
@@ -174,17 +174,8 @@ def _reopen(out: Path, described: dict[str, Any], encoding: str) -> PackedFaces 
 
 
 def _all_pictures(
-    config: WorldConfig, first: int, identities: int, images_per_identity: int, workers: int
-) -> Iterator[tuple[int, int, WorldPicture]]:
-    blocks = [
-        (identity, range(start, min(start + BLOCK, images_per_identity)))
-        for identity in range(first, first + identities)
-        for start in range(0, images_per_identity, BLOCK)
-    ]
-
-    def make_block(block: tuple[int, range]) -> list[tuple[int, int, WorldPicture]]:
-        identity, pictures = block
-        return [(identity, k, make_picture(config, identity, k)) for k in pictures]
-
-    for made in ordered_map(make_block, blocks, workers=workers):
-        yield from made
+    config: WorldConfig, people: range, images_per_identity: int, workers: int
+) -> Iterator[Made]:
+    if workers == 1 or len(people) * images_per_identity < FEW:
+        return make_people(config, people, images_per_identity)
+    return make_people_in_processes(config, people, images_per_identity, workers=workers)
