@@ -1,0 +1,70 @@
+"""The settings a command line can name; a new one is added here on purpose or not at all."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from marginface.cli.overrides import overrides_class
+from marginface.training import TrainConfig
+
+FLAGS = """
+    accumulate
+    backbone.dim
+    backbone.input_size
+    backbone.name
+    backbone.options
+    backbone.weights
+    batch_size
+    channels_last
+    checkpoint_every_s
+    checkpoint_every_steps
+    clip_norm
+    data.augmentation.crop
+    data.augmentation.erase
+    data.augmentation.flip
+    data.augmentation.low_resolution
+    data.augmentation.photometric
+    data.augmentation.shift
+    data.augmentation.turn_rad
+    data.augmentation.zoom
+    data.identities
+    data.path
+    data.workers
+    device
+    ema_decay
+    epochs
+    freeze
+    head.chunk
+    head_lr_ratio
+    keeps_tensorboard
+    layer_rates
+    log_every
+    loss.name
+    loss.options
+    optimizer.decay_norm_and_bias
+    optimizer.lr
+    optimizer.momentum
+    optimizer.nesterov
+    optimizer.weight_decay
+    precision
+    schedule.final_ratio
+    schedule.gamma
+    schedule.kind
+    schedule.milestones
+    schedule.power
+    schedule.warmup_steps
+    seed
+    steps
+    time_limit_s
+"""
+
+
+def dotted(kind: type, prefix: str = "") -> Iterator[str]:
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.type) and isinstance(field.type, type):
+            yield from dotted(field.type, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"
+
+
+def test_every_field_of_the_config_is_a_flag_and_no_other() -> None:
+    assert sorted(dotted(overrides_class(TrainConfig))) == FLAGS.split()
