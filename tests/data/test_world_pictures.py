@@ -162,3 +162,9 @@ def test_pictures_of_one_person_share_the_person() -> None:
     config = WorldConfig(size=32)
     people = [world_pictures.draw_scene(config, 3, k)[0] for k in range(3)]
     assert people[0] == people[1] == people[2] == draw_person(0, 3)
+
+
+def test_every_picture_has_conditions_of_its_own() -> None:
+    config = WorldConfig(size=32)
+    yaws = {world_pictures.draw_scene(config, i, k)[1].yaw_rad for i in range(5) for k in range(5)}
+    assert len(yaws) == 25

@@ -31,7 +31,7 @@ from marginface.progress import track
 from marginface.rendering import Camera, normals_from_depth
 
 # Goes up whenever the same seed no longer gives the same people; older packs are then made anew.
-WORLD_VERSION = 2
+WORLD_VERSION = 3
 # Starting processes takes as long as making a hundred pictures.
 FEW = 240
 

@@ -91,7 +91,7 @@ class Person:
     skin_yellow: float = _trait(0.0, 0.05)
     skin_age: float = _trait(0.35, 0.30)
     freckles: float = _trait(0.0, 0.35)
-    hair_pigment: float = _trait(1.7, 0.9)
+    hair_pigment: float = _trait(1.5, 1.0)
     hair_red: float = _trait(0.0, 0.22)
     hair_grey: float = _trait(-0.15, 0.35)
     iris_pigment: float = _trait(0.55, 0.45)

@@ -90,7 +90,7 @@ def draw_conditions(
         occlusion_place=(float(u[4]), float(u[5]), float(u[6])),
         blur_px=float(0.35 + hard * 0.9 * u[7] ** 2 + hard * 1.6 * max(0.0, u[8] - 0.7) / 0.3),
         noise=float(0.006 + hard * 0.036 * u[9] ** 2),
-        exposure=float(np.exp(0.24 * hard * n[5])),
+        exposure=float(np.exp(0.09 + 0.23 * hard * n[5])),
         contrast=float(np.exp(0.16 * hard * n[6])),
         white_balance=(float(np.exp(0.08 * hard * n[7])), float(np.exp(0.11 * hard * n[8]))),
         shift=(float(0.9 * hard * n[9]), float(0.9 * hard * n[10])),
