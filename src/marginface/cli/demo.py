@@ -12,8 +12,8 @@ from marginface.comparison import ComparisonPlan, compare_losses
 from marginface.data import PairList, generate_world, make_pairs, write_pairs
 from marginface.recipes import demo as recipe
 
-TRAIN_PEOPLE, TRAIN_PICTURES = 400, 16
-UNSEEN_PEOPLE, UNSEEN_PICTURES = 200, 8
+TRAIN_PEOPLE, TRAIN_PICTURES = 300, 16
+UNSEEN_PEOPLE, UNSEEN_PICTURES = 150, 8
 SIZE_PX = 64
 
 
