@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from marginface.heads import IdentityHead
-from marginface.losses import make_loss
+from marginface.losses import LOSSES, make_loss
 
 
 def head_of(chunk: int | None = None, name: str = "elasticface-arc-plus") -> IdentityHead:
@@ -93,12 +93,34 @@ def test_logits_are_what_the_softmax_sees() -> None:
     features, labels = batch()
     head = head_of(name="arcface")
     logits = head.logits(features, labels)
-    kept = labels[labels >= 0]
-    expected = torch.nn.functional.cross_entropy(logits, kept)
+    assert logits.shape == (8, 6)
+    expected = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-1)
     torch.testing.assert_close(head(features, labels), expected)
-    others = logits.scatter(1, kept[:, None], 0)
-    cosines = torch.cosine_similarity(features[labels >= 0][:, None], head.prototypes[None], dim=2)
-    torch.testing.assert_close(others, 64 * cosines.scatter(1, kept[:, None], 0))
+    is_own = torch.nn.functional.one_hot(labels.clamp(min=0), 6).bool() & (labels >= 0)[:, None]
+    cosines = torch.cosine_similarity(features[:, None], head.prototypes[None], dim=2)
+    torch.testing.assert_close(logits[~is_own], 64 * cosines[~is_own])
+    assert (logits[is_own] < 64 * cosines[is_own]).all()
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_logits_have_a_row_for_every_ignored_row(name: str) -> None:
+    """Its scores are cosines times the loss's scale, and the other rows are as without it."""
+    features, labels = batch()
+    head = head_of(name=name)
+    torch.manual_seed(0)
+    logits = head.logits(features.requires_grad_(), labels)
+    torch.manual_seed(0)
+    kept = head.logits(features[labels >= 0], labels[labels >= 0])
+    torch.testing.assert_close(logits[labels >= 0], kept)
+    cosines = torch.cosine_similarity(features[:, None], head.prototypes[None], dim=2)
+    ignored = labels < 0
+    assert cosines[ignored].max() < math.cos(0.5)  # nothing that CurricularFace weighs anew
+    scale = features.norm(dim=1)[ignored, None] if name == "sphereface" else 64
+    torch.testing.assert_close(logits[ignored], scale * cosines[ignored])
+    alone = head.logits(features, torch.full_like(labels, -1))
+    torch.testing.assert_close(alone[ignored], logits[ignored])
+    alone.sum().backward()
+    assert features.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("chunk", [None, 4])
@@ -206,7 +228,7 @@ def test_labels_out_of_range() -> None:
 
 def test_shapes_and_types_without_the_annotation_check() -> None:
     features, labels = batch()
-    check = head_of()._labelled
+    check = head_of()._checked
     assert message_of(lambda: check(features[:, :3], labels)) == (
         "features must have shape (batch, 4), got (8, 3)"
     )

@@ -100,7 +100,11 @@ class IdentityHead(nn.Module):
         """
         check_choice("reduction", reduction, ("mean", "sum"))
         with torch.autocast(features.device.type, enabled=False):
-            embeddings, norms, labels = self._labelled(features, labels)
+            labels = self._checked(features, labels)
+            is_labelled = labels >= 0
+            if not bool(is_labelled.all()):
+                features, labels = features[is_labelled], labels[is_labelled]
+            embeddings, norms = self._embedded(features)
             if labels.numel() == 0:
                 self.last_statistics = {}
                 # Empty sums, so that gradients exist and are zero.
@@ -124,23 +128,29 @@ class IdentityHead(nn.Module):
 
     def logits(
         self, features: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "labelled classes"]:
+    ) -> Float[Tensor, "batch classes"]:
         """Return the scores over all classes, dense: what the softmax sees. For study.
 
-        Rows labelled -1 are left out. Margins are drawn, running statistics stay as they are.
+        Margins are drawn for labelled rows, running statistics stay as they are. Rows labelled -1
+        have no own class: every class scores as another one does, without a margin.
         """
         with torch.autocast(features.device.type, enabled=False):
-            embeddings, norms, labels = self._labelled(features, labels)
-            own = _own_class(embeddings, self.prototypes[labels], norms)
+            labels = self._checked(features, labels)
+            embeddings, norms = self._embedded(features)
             cosines = embeddings @ normalise(self.prototypes.to(embeddings.dtype)).T
-            return self.loss.logits(cosines, labels, own)
+            scores = self._scores_without_own(cosines, norms)
+            is_labelled = labels >= 0
+            embeddings, norms, labels = (x[is_labelled] for x in (embeddings, norms, labels))
+            own = _own_class(embeddings, self.prototypes[labels], norms)
+            rows = self.loss.logits(cosines[is_labelled], labels, own)
+            return scores.index_put((is_labelled,), rows)
 
     def extra_repr(self) -> str:
         """Show the sizes and the switch."""
         return f"num_identities={self.num_identities}, dim={self.dim}, chunk={self.chunk}"
 
-    def _labelled(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Check and drop rows; return embeddings, norms and labels of those that remain."""
+    def _checked(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Check shapes, type and range; return the labels as int64."""
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise ValueError(
                 f"features must have shape (batch, {self.dim}), got {tuple(features.shape)}"
@@ -159,12 +169,23 @@ class IdentityHead(nn.Module):
                     f"labels must lie in [0, {self.num_identities - 1}], or be -1 to ignore a row, "
                     f"got {low if low < -1 else high}; is num_identities that of the data set?"
                 )
-            if low == -1:
-                features, labels = features[labels >= 0], labels[labels >= 0]
+        return labels
+
+    def _embedded(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unit vectors and lengths, in float32 or more."""
         dtype = torch.promote_types(features.dtype, self.prototypes.dtype)
         features = features.to(torch.promote_types(dtype, torch.float32))
         norms = torch.linalg.vector_norm(features, dim=1)
-        return features * inverse_lengths(norms)[:, None], norms, labels
+        return features * inverse_lengths(norms)[:, None], norms
+
+    def _scores_without_own(self, cosines: Tensor, norms: Tensor) -> Tensor:
+        """Return the scores of rows of which no class is the own one."""
+        own = OwnClass(torch.ones_like(norms), norms)
+        if self.loss.pool == "sum":
+            # Without a softmax, `logits` only ranks the classes, whatever the label.
+            nobody = torch.zeros_like(norms, dtype=torch.int64)
+            return self.loss.logits(cosines, nobody, own)
+        return self.loss.others(cosines, own)
 
 
 def _own_class(embeddings: Tensor, prototypes: Tensor, norms: Tensor) -> OwnClass:
