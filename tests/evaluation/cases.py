@@ -3,12 +3,7 @@
 import math
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
-
-# The first example pays for the imports, and a busy machine for its neighbours.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
 
 # Few distinct values make ties the rule; -inf is a pair whose picture failed.
 SCORE = st.sampled_from([-math.inf, -0.75, -0.5, 0.0, 0.125, 0.25, 0.5, 0.625, 0.875])
