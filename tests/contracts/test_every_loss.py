@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.references.losses import TWINS
 from torch import Tensor
 
 from marginface.heads import IdentityHead
 from marginface.losses import LOSS_FACTS, LOSSES, Elastic, Loss, OwnClass, make_loss
 from marginface.sphere import normalise
+from tests.references.losses import TWINS
 
 # Every option that changes the equation stands here once beside the defaults.
 OPTIONS: list[tuple[str, dict]] = [

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.evaluation import brute_force
-from tests.evaluation.cases import MATED, NONMATED
 
 from marginface.errors import UndefinedRateError
 from marginface.evaluation import auc, d_prime, eer, fnmr_at_fmr, ten_fold_accuracy
+from tests.evaluation import brute_force
+from tests.evaluation.cases import MATED, NONMATED
 
 
 @dataclass(frozen=True)

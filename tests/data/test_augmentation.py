@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.data.made import smooth_image
 
 from marginface.data import Augmentation
 from marginface.data.augmentation import LUMA
+from tests.data.made import smooth_image
 
 IMAGES = np.stack([smooth_image(seed, 32) for seed in range(40)])
 ALL = Augmentation(

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.data.made import make_pack
 
 from marginface.data import Augmentation, Batch, BatchLoader, PackedFaces, epoch_order, to_float
 from marginface.data.batches import _generator
 from marginface.errors import DataError
+from tests.data.made import make_pack
 
 CHANGES = Augmentation.adaface()
 

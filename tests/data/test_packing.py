@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.data.made import PICTURES, full_disk_after, save, smooth_image
 
 from marginface.alignment import TEMPLATE_112, align_face
 from marginface.data import PackedFaces, pack_folder, read_landmarks, read_picture
@@ -14,6 +13,7 @@ from marginface.data.landmarks import COLUMNS
 from marginface.data.ordered import ordered_map
 from marginface.detection import Detector
 from marginface.errors import CheckpointWriteError, DataError, ProtocolFileError
+from tests.data.made import PICTURES, full_disk_after, save, smooth_image
 
 OBAMA = PICTURES / "barack_obama" / "barack_obama_0001.jpg"
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.data.made import full_disk_after, make_pack, smooth_image
 
 from marginface.data import PackedFaces, PackWriter, is_pack
 from marginface.data.encodings import ENCODINGS
 from marginface.errors import CheckpointWriteError, DataError
+from tests.data.made import full_disk_after, make_pack, smooth_image
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -3,10 +3,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.data.made import PICTURES, save, smooth_image
 
 from marginface.data import read_picture
 from marginface.errors import DataError
+from tests.data.made import PICTURES, save, smooth_image
 
 PORTRAIT = PICTURES / "rishi_sunak" / "rishi_sunak_0001.jpg"
 

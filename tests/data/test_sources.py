@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.made import make_pack, save, smooth_image
 
 from marginface.data import ImageSource, open_images
 from marginface.errors import DataError
+from tests.data.made import make_pack, save, smooth_image
 
 
 def make_folder(root: Path) -> Path:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from tests.evaluation import brute_force
-from tests.evaluation.cases import MATED, NONMATED
 
 from marginface.evaluation import det_curve, score_histogram, thin, worst_errors
+from tests.evaluation import brute_force
+from tests.evaluation.cases import MATED, NONMATED
 
 
 @given(mated=MATED, nonmated=NONMATED)

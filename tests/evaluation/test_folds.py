@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.evaluation import brute_force
-from tests.evaluation.cases import SCORE
 
 from marginface.errors import UndefinedRateError
 from marginface.evaluation import ten_fold_accuracy
 from marginface.evaluation.folds import best_threshold
+from tests.evaluation import brute_force
+from tests.evaluation.cases import SCORE
 
 ROW = st.tuples(SCORE, st.booleans(), st.integers(0, 3))
 # Two folds and both kinds are always there.

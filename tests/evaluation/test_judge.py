@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from tests.evaluation.cases import people_pairs, people_scores
 
 from marginface.errors import UndefinedRateError
 from marginface.evaluation import compare_records, judge_pairs
+from tests.evaluation.cases import people_pairs, people_scores
 
 RNG = np.random.default_rng(11)
 FIRST, SECOND, FOLDS = people_pairs(RNG)

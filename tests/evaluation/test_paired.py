@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from tests.evaluation.cases import people_pairs, people_scores
 
 from marginface.evaluation import PairedDifference, compare_pairs, compare_records, judge_pairs
+from tests.evaluation.cases import people_pairs, people_scores
 
 RNG = np.random.default_rng(21)
 FIRST, SECOND, FOLDS = people_pairs(RNG)

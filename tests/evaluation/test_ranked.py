@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.evaluation import brute_force
-from tests.evaluation.cases import MATED, NONMATED
 
 from marginface.evaluation.ranked import RankedPairs
+from tests.evaluation import brute_force
+from tests.evaluation.cases import MATED, NONMATED
 
 TARGETS = {"fnmr_at_fmr_0.1": 0.1, "fnmr_at_fmr_0.5": 0.5}
 

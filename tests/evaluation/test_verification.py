@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
-from tests.evaluation import brute_force
-from tests.evaluation.cases import MATED, NONMATED
 
 from marginface.errors import UndefinedRateError
 from marginface.evaluation import auc, d_prime, eer, fnmr_at_fmr
 from marginface.evaluation.verification import least_pairs, sweep
+from tests.evaluation import brute_force
+from tests.evaluation.cases import MATED, NONMATED
 
 TARGETS = [0.05, 0.1, 0.25, 0.29, 0.5, 0.99]
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from tests.rendering.rasteriser import rasterise_depth
 
 from marginface.rendering import (
     Camera,
@@ -15,6 +14,7 @@ from marginface.rendering import (
     trace,
     warp_depth,
 )
+from tests.rendering.rasteriser import rasterise_depth
 
 CAMERA = Camera(64)
 

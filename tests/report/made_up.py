@@ -1,7 +1,6 @@
 """A made-up comparison record, in the form of results.json, with every part filled."""
 
 import numpy as np
-from tests.evaluation.cases import people_pairs, people_scores
 
 from marginface.evaluation import (
     compare_records,
@@ -12,6 +11,7 @@ from marginface.evaluation import (
     worst_errors,
 )
 from marginface.report import encode_picture
+from tests.evaluation.cases import people_pairs, people_scores
 
 TARGETS = (0.001, 0.01, 0.1)
 STRENGTH = {

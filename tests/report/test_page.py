@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
-from tests.report.made_up import comparison_record
 
 from marginface.report import comparison_page, write_comparison_page
 from marginface.report.drawing import PALETTE, line_looks
 from marginface.report.page import summary_sentences
+from tests.report.made_up import comparison_record
 
 SECTIONS = [
     "outcome",

@@ -2,10 +2,10 @@ import io
 
 import pytest
 from rich.console import Console
-from tests.report.made_up import STRENGTH, comparison_record
 
 from marginface.report import comparison_table, evaluation_table, markdown_table
 from marginface.report.words import difference_words
+from tests.report.made_up import STRENGTH, comparison_record
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from tests.training.tiny import tiny_config, write_pack
 
 from marginface.training import train
+from tests.training.tiny import tiny_config, write_pack
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.tiny import tensors_of, tiny_config
 
 from marginface.errors import ModelFileError
 from marginface.training import BackboneConfig, LossConfig, TrainConfig, train
 from marginface.training.build import Parts, build_parts, open_training_data, total_steps
+from tests.training.tiny import tensors_of, tiny_config
 
 
 def built(config: TrainConfig) -> Parts:

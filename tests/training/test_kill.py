@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.tiny import assert_same_tensors, tiny_config
 
 from marginface.training import LossConfig, TrainConfig, read_log
+from tests.training.tiny import assert_same_tensors, tiny_config
 
 ROOT = Path(__file__).parents[2]
 

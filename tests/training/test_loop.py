@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.tiny import assert_same_tensors, tensors_of, tiny_config, write_pack
 from torch import nn
 
 from marginface.data import Augmentation
@@ -34,6 +33,7 @@ from marginface.training import (
 )
 from marginface.training.build import build_parts, open_training_data
 from marginface.training.checkpoint import read_checkpoint
+from tests.training.tiny import assert_same_tensors, tensors_of, tiny_config, write_pack
 
 
 class CutError(Exception):
