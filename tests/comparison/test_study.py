@@ -13,7 +13,7 @@ from marginface.comparison import study as study_module
 from marginface.comparison.margins import margin_curve
 from marginface.comparison.runs import planned_runs
 from marginface.data import PackedFaces, make_pairs, write_pairs
-from marginface.errors import CheckpointMismatchError
+from marginface.errors import CheckpointMismatchError, ProtocolFileError
 from marginface.training import LossConfig
 
 LOSSES = (
@@ -119,6 +119,17 @@ def test_people_trained_on_are_not_judged_on(plan: ComparisonPlan, tmp_path: Pat
     everybody = replace(plan.config, data=replace(plan.config.data, identities=None))
     with pytest.raises(ValueError, match=r"must not be trained on, got \d+ that are, person_"):
         compare_losses(replace(plan, config=everybody), tmp_path)
+
+
+def test_a_missing_picture_is_found_before_anything_is_trained(
+    plan: ComparisonPlan, tmp_path: Path
+) -> None:
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("1\t1\nperson_3\t1\t2\nperson_3\t1\tperson_4\t77\n")
+    missing = r"pairs.txt line 3: image 'person_4/person_4_0077\.\*' not found"
+    with pytest.raises(ProtocolFileError, match=missing):
+        compare_losses(replace(plan, pairs=pairs), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,14 @@ from marginface.comparison.pictures import worst_pairs
 from marginface.comparison.plan import ComparisonPlan
 from marginface.comparison.runs import planned_runs, train_runs
 from marginface.comparison.scoring import score_model
-from marginface.data import ImageSource, PackedFaces, PairList, open_images, read_pairs
+from marginface.data import (
+    ImageSource,
+    PackedFaces,
+    PairList,
+    open_images,
+    read_pairs,
+    resolve_pairs,
+)
 from marginface.evaluation import (
     PairRecord,
     compare_records,
@@ -56,7 +63,7 @@ def compare_losses(
         ProtocolFileError: If the pair list does not fit them, found before anything is trained.
         CheckpointMismatchError: If `out` holds runs of another plan.
     """
-    pairs, source = read_pairs(plan.pairs), open_images(plan.images)
+    pairs, source = _open_evaluation(plan)
     pack = open_training_data(plan.config)
     _check_disjoint(pack, pairs, plan)
     results = train_runs(plan, out, jobs=jobs)
@@ -95,6 +102,14 @@ def compare_losses(
     }
     write_atomically(out / RESULTS, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return record
+
+
+def _open_evaluation(plan: ComparisonPlan) -> tuple[PairList, ImageSource]:
+    """Open what the plan judges on, and find what is missing before hours are trained for it."""
+    pairs, source = read_pairs(plan.pairs), open_images(plan.images)
+    left_out = [name for name, *_ in source.left_out]
+    resolve_pairs(pairs, source.names, left_out=left_out, where=f"--images {plan.images}")
+    return pairs, source
 
 
 def _check_disjoint(pack: PackedFaces, pairs: PairList, plan: ComparisonPlan) -> None:
