@@ -5,11 +5,11 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.data.made import PICTURES
 
 from marginface.data import read_landmarks, read_picture
 from marginface.detection import Detection, Detector, choose_face
 from marginface.errors import WeightsError
+from tests.data.made import PICTURES
 
 PORTRAITS = sorted(PICTURES.rglob("*.jpg"))
 
