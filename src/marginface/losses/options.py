@@ -2,18 +2,27 @@
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 
 from marginface.errors import unknown_name
 
 
+def check_number(name: str, value: object) -> None:
+    """Raise TypeError unless `value` is a number; true and false are none."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+
+
 def check_positive(name: str, value: float) -> None:
     """Raise unless `value` is finite and above 0."""
+    check_number(name, value)
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be finite and greater than 0, got {value}")
 
 
 def check_angle(name: str, value_rad: float, *, high: float = math.pi / 2) -> None:
     """Raise unless the angle lies in [0, high]; a value that looks like degrees gets the hint."""
+    check_number(name, value_rad)
     if not 0 <= value_rad <= high:
         limit = "π" if high == math.pi else "π/2"
         is_degrees = value_rad > math.pi / 2 and value_rad > 2
@@ -23,6 +32,7 @@ def check_angle(name: str, value_rad: float, *, high: float = math.pi / 2) -> No
 
 def check_fraction(name: str, value: float, *, unit: str = "") -> None:
     """Raise unless `value` lies in [0, 1]; `unit` says what it is a part of."""
+    check_number(name, value)
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {value}{unit and '; ' + unit}")
 
