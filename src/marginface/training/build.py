@@ -115,11 +115,18 @@ def build_parts(config: TrainConfig, pack: PackedFaces) -> Parts:
 
 
 def open_training_data(config: TrainConfig) -> PackedFaces:
-    """Open the pack, cut down to the chosen identities.
+    """Open the pack, cut down to the chosen identities; look for the device first.
 
     Raises:
+        ValueError: If the config's device is not on this machine.
         DataError: If it is missing or broken, has one identity only, or not one whole batch.
     """
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError) as cause:
+        raise ValueError(
+            f"device must be one this machine has, got {config.device!r}; leave it out for cpu"
+        ) from cause
     pack = PackedFaces.open(config.data.path)
     if config.data.identities is not None:
         pack = pack.subset(identities=read_identity_list(config.data.identities))
