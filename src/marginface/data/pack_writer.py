@@ -247,7 +247,10 @@ def _check_target(path: Path, *, may_replace: bool) -> None:
     if not is_pack(path):
         raise DataError(f"{path} must be a new folder or a pack, got something else that is kept")
     if not may_replace:
-        raise DataError(f"{path} is a pack already; give another name, or allow to replace it")
+        raise DataError(
+            f"{path} is a pack already; give another name, or replace it "
+            "(--replace, may_replace=True)"
+        )
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -96,6 +96,7 @@ def pack_folder(
         may_replace: Take the place of a pack that is there already.
 
     Raises:
+        ValueError: If a size is not one.
         DataError: If the source is absent, empty, or none of it is usable; if `out` is taken.
         ProtocolFileError: If the landmark file does not parse.
         WeightsError: If the detector's weights are nowhere to be found.
@@ -104,6 +105,10 @@ def pack_folder(
     began = time.monotonic()
     if landmarks is not None and is_aligned:
         raise ValueError("landmarks must be None for pictures that are aligned already")
+    if size < 1:
+        raise ValueError(f"size must be 1 pixel or more, got {size}")
+    if not min_face_px >= 0:
+        raise ValueError(f"min_face_px must be 0 or more, got {min_face_px:g}")
     folder = open_folder(source)
     points = None if landmarks is None else _matching_landmarks(landmarks, folder)
     if points is None and not is_aligned:
