@@ -44,6 +44,10 @@ data.command("marginface.cli.data:world", name="world")
 data.command("marginface.cli.data:sheet", name="sheet")
 
 
+# The commands that keep what they have done when they are cut.
+RESUMABLE = frozenset({"demo", "train", "compare"})
+
+
 def main() -> None:
     """Run the command line and leave with its exit code."""
     sys.exit(run(sys.argv[1:]))
@@ -60,15 +64,17 @@ def run(tokens: Sequence[str]) -> int:
     except BaseException as error:
         if is_debug or isinstance(error, SystemExit):
             raise
-        return _explain(error)
+        return _explain(error, words)
     return 0
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, words: Sequence[str]) -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     text = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
-        console.print(text or "stopped; the same command goes on where it was")
+        goes_on = "the same command goes on where it was"
+        starts_over = "nothing was left half made; run it again"
+        console.print(text or f"stopped; {goes_on if RESUMABLE & set(words[:1]) else starts_over}")
         return 130
     if isinstance(error, CycloptsError):
         console.print(f"{text} See `marginface --help`.")

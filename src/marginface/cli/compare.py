@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from marginface.cli.output import Json, say, show, write_json
+from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.overrides import apply_overrides, overrides_class, pick, plain_options
 from marginface.comparison import ComparisonPlan, compare_losses
 from marginface.losses import LOSSES
@@ -110,7 +110,5 @@ def publish(record: dict[str, Any], out: Path, json: Path | None = None) -> None
     """Write the page, show the table, and say where everything is."""
     page = out / "report.html"
     write_comparison_page(record, page)
-    write_json(record, json)
-    if json is None or str(json) != "-":
-        show(comparison_table(record))
+    show_or_write(record, json, comparison_table(record))
     say(f"report: {page}   record: {out / 'results.json'}")

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 from cyclopts import Parameter
+from rich.console import RenderableType
 from rich.table import Table
 
-from marginface.cli.output import Json, say, show, write_json
+from marginface.cli.output import Json, show_or_write
 from marginface.data import (
     generate_world,
     make_pairs,
@@ -75,21 +76,20 @@ def pack(
         "fingerprint": report.fingerprint,
         "seconds": report.seconds,
     }
-    write_json(record, json)
-    if json is not None and str(json) == "-":
-        return
-    show(
+    parts: list[RenderableType] = [
         f"{report.path}: {report.images:,} faces of {report.identities:,} people "
         f"in {report.seconds:.0f} s"
-    )
+    ]
     if report.left_out:
         table = Table("left out because", "pictures", "for example")
         examples = {reason: name for name, reason, _ in reversed(report.left_out)}
         for reason, count in report.reasons.items():
             table.add_row(reason, f"{count:,}", examples[reason])
-        show(table, f"all of them: {report.path / 'left_out.csv'}")
+        parts += [table, f"all of them: {report.path / 'left_out.csv'}"]
     if report.notes:
-        show(f"{len(report.notes):,} remarks (several faces, say): {report.path / 'notes.csv'}")
+        remarks = f"{len(report.notes):,} remarks (several faces, say)"
+        parts.append(f"{remarks}: {report.path / 'notes.csv'}")
+    show_or_write(record, json, *parts)
 
 
 def split(
@@ -99,6 +99,7 @@ def split(
     val_fraction: Annotated[float, Parameter(help="Share of the people to judge on.")] = 0.2,
     val_count: Annotated[int | None, Parameter(help="Their number, instead.")] = None,
     seed: Annotated[int, Parameter(help="Another seed, another split.")] = 0,
+    json: Json = None,
 ) -> None:
     """Part the people into train_identities.txt and val_identities.txt, nobody in both.
 
@@ -109,10 +110,13 @@ def split(
     train, val = split_identities(
         open_images(source).identities, val_fraction=val_fraction, val_count=val_count, seed=seed
     )
+    record, parts = {}, []
     for name, people in (("train", train), ("val", val)):
         path = out / f"{name}_identities.txt"
         write_identity_list(people, path)
-        show(f"{path}: {len(people):,} people")
+        record[name] = {"list": str(path), "identities": len(people)}
+        parts.append(f"{path}: {len(people):,} people")
+    show_or_write(record, json, *parts)
 
 
 def pairs(
@@ -123,6 +127,7 @@ def pairs(
     folds: Annotated[int, Parameter(help="No person stands in two folds.")] = 10,
     pairs_per_fold: Annotated[int, Parameter(help="Of each kind.")] = 300,
     seed: Annotated[int, Parameter(help="Another seed, another list.")] = 0,
+    json: Json = None,
 ) -> None:
     """Draw a list of mated and non-mated pairs for `marginface evaluate`.
 
@@ -136,7 +141,14 @@ def pairs(
         names = [name for name in names if name.partition("/")[0] in wanted]
     drawn = make_pairs(names, folds=folds, pairs_per_fold=pairs_per_fold, seed=seed)
     write_pairs(drawn, out)
-    show(f"{out}: {len(drawn):,} pairs of {len(drawn.identities):,} people")
+    record = {
+        "list": str(out),
+        "pairs": len(drawn),
+        "mated": int(drawn.is_mated.sum()),
+        "identities": len(drawn.identities),
+    }
+    told = f"{out}: {len(drawn):,} pairs of {len(drawn.identities):,} people"
+    show_or_write(record, json, told)
 
 
 def world(
@@ -147,6 +159,7 @@ def world(
     size: Annotated[int, Parameter(help="Side in pixels.")] = 112,
     seed: Annotated[int, Parameter(help="Another seed, another world.")] = 0,
     first_identity: Annotated[int, Parameter(help="Number of the first person.")] = 0,
+    json: Json = None,
 ) -> None:
     """Make a pack of procedural people, who do not exist, with the truth of every picture.
 
@@ -162,7 +175,14 @@ def world(
         seed=seed,
         first_identity=first_identity,
     )
-    show(f"{out}: {len(pack):,} pictures of {len(pack.identities):,} people")
+    record = {
+        "pack": str(out),
+        "images": len(pack),
+        "identities": len(pack.identities),
+        "fingerprint": pack.fingerprint,
+    }
+    told = f"{out}: {len(pack):,} pictures of {len(pack.identities):,} people"
+    show_or_write(record, json, told)
 
 
 def sheet(
@@ -172,6 +192,7 @@ def sheet(
     people: Annotated[int, Parameter(help="Rows.")] = 8,
     pictures: Annotated[int, Parameter(help="Pictures of each.")] = 8,
     side: Annotated[int, Parameter(help="Side of each picture in pixels.")] = 96,
+    json: Json = None,
 ) -> None:
     """Draw a contact sheet: one person a row.
 
@@ -193,4 +214,9 @@ def sheet(
         raise DataError(f"out must end in .png or .jpg, got {out}")
     encoded = cv2.imencode(out.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     write_atomically(out, encoded.tobytes())
-    say(f"{out}: {len(rows)} pictures")
+    record = {
+        "sheet": str(out),
+        "pictures": len(rows),
+        "people": min(people, len(images.identities)),
+    }
+    show_or_write(record, json, f"{out}: {len(rows)} pictures")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from marginface.cli.output import Json, show, write_json
+from marginface.cli.output import Json, show_or_write
 from marginface.recognition import Recognizer
 from marginface.recognition.benchmark import evaluate_pairs
 from marginface.report import evaluation_table
@@ -49,6 +49,4 @@ def evaluate(
         seed=seed,
         resamples=resamples,
     )
-    write_json(record, json)
-    if json is None or str(json) != "-":
-        show(evaluation_table(record))
+    show_or_write(record, json, evaluation_table(record))

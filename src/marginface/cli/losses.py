@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from marginface.cli.output import Json, show, write_json
+from marginface.cli.output import Json, show_or_write
 from marginface.losses import LOSSES
 
 
@@ -21,16 +21,12 @@ def losses(*, json: Json = None) -> None:
         marginface losses --json -
     """
     record = {name: loss_facts(name) for name in LOSSES}
-    if json is not None and str(json) == "-":
-        write_json(record, json)
-        return
-    write_json(record, json)
     table = Table("name", "paper", "loss or own-class term", "defaults", show_lines=True)
     for name, facts in record.items():
         defaults = ", ".join(f"{key}={value}" for key, value in facts["defaults"].items())
         paper = f"{facts['paper']}\n{facts['arxiv']}" if facts["arxiv"] else facts["paper"]
         table.add_row(name, paper, facts["formula"], defaults)
-    show(table)
+    show_or_write(record, json, table)
 
 
 def loss_facts(name: str) -> dict[str, Any]:

@@ -31,6 +31,13 @@ def say(text: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(text)
 
 
+def show_or_write(record: dict[str, Any], json_path: Path | None, *parts: RenderableType) -> None:
+    """Write the record where `--json` says, and show the parts unless standard output holds it."""
+    write_json(record, json_path)
+    if str(json_path) != "-":
+        show(*parts)
+
+
 def write_json(record: dict[str, Any], path: Path | None) -> None:
     """Write a record where `--json` says; `-` is standard output, nothing is nowhere."""
     if path is None:

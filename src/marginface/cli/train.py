@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from marginface.cli.output import Json, say, show, write_json
+from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.overrides import apply_overrides, overrides_class, pick
 from marginface.recipes import RECIPES
 from marginface.training import TrainConfig
@@ -50,12 +50,12 @@ def train(
         "is_complete": result.is_complete,
         "config": settings.to_dict(),
     }
-    write_json(record, json)
-    if json is None or str(json) != "-":
-        loss = "none logged" if result.final_loss is None else f"{result.final_loss:.3f}"
-        show(
-            f"{result.model_path}: {result.steps:,} steps in {result.seconds:.0f} s "
-            f"({result.images_per_s:.0f} images/s), last loss {loss}"
-        )
+    loss = "none logged" if result.final_loss is None else f"{result.final_loss:.3f}"
+    show_or_write(
+        record,
+        json,
+        f"{result.model_path}: {result.steps:,} steps in {result.seconds:.0f} s "
+        f"({result.images_per_s:.0f} images/s), last loss {loss}",
+    )
     if not result.is_complete:
         say("the time limit came before the last step; the same command goes on")
