@@ -25,8 +25,8 @@ def compose(colour: Field, alpha: Field, background: Field) -> Field:
     """
     lifted = np.dstack((colour * alpha[..., None], alpha))
     soft = cv2.GaussianBlur(lifted, (3, 3), 0.65, borderType=cv2.BORDER_REPLICATE)
-    is_edge = (np.abs(soft[..., 3] - alpha) > 0.02)[..., None]
-    lifted = np.where(is_edge, soft, lifted)
+    is_edge = np.abs(soft[..., 3] - alpha) > 0.02
+    lifted[is_edge] = soft[is_edge]
     return lifted[..., :3] + (1 - lifted[..., 3:]) * background
 
 
@@ -42,7 +42,8 @@ def develop(
     gains = np.array([c.white_balance[0], 1.0, c.white_balance[1]], dtype=np.float32) * c.exposure
     toned = np.clip(colour * gains.astype(np.float32), 0, None) ** np.float32(c.contrast)
     # A soft shoulder: bright skin turns pale before it turns white.
-    toned = np.where(toned > 0.8, 0.8 + 0.2 * np.tanh((toned - 0.8) / 0.2), toned)
+    is_bright = toned > 0.8
+    toned[is_bright] = 0.8 + 0.2 * np.tanh((toned[is_bright] - 0.8) / 0.2)
     grain = generator.standard_normal(toned.shape, dtype=np.float32)
     noisy = toned + np.float32(c.noise) * grain
     return np.rint(np.clip(noisy, 0, 1) * 255).astype(np.uint8)
