@@ -19,6 +19,7 @@ from marginface.errors import WeightsError
 from marginface.files import sha256_of
 from marginface.weights import resolve_weights
 
+PICTURES = Path(__file__).parents[1] / "pictures"
 OPENCV = tuple(int(part) for part in cv2.__version__.split(".")[:2])
 
 
@@ -39,20 +40,24 @@ def float_file(cache: Path) -> Path:
     return folded_sface_onnx(cache=cache)
 
 
-@pytest.fixture(scope="module")
-def crops(faces: Path) -> NDArray[np.uint8]:
-    """Real faces as OpenCV aligns them, (n, 112, 112, 3) RGB: six portraits, four snapshots."""
+@pytest.fixture(
+    scope="module", params=["portraits", pytest.param("celeb", marks=pytest.mark.faces)]
+)
+def crops(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
+    """Real faces as OpenCV aligns them, (n, 112, 112, 3) RGB: six portraits, or four snapshots."""
+    paths = sorted(PICTURES.glob("*/*.jpg"))
+    if request.param == "celeb":
+        celeb = request.getfixturevalue("faces") / "celeb"
+        paths = sorted(celeb.glob("*/*_0001.jpg"))[:4]
     detector = cv2.FaceDetectorYN.create(str(resolve_weights("yunet")), "", (320, 320))
     recogniser = cv2.FaceRecognizerSF.create(str(resolve_weights("sface")), "")
-    celeb = sorted((faces / "celeb").glob("*/*_0001.jpg"))[:4]
     found = []
-    for path in [*sorted((faces / "open_licence").glob("*/*.jpg")), *celeb]:
+    for path in paths:
         picture = cv2.imread(str(path))
         detector.setInputSize(picture.shape[1::-1])
         _, detected = detector.detect(picture)
-        if detected is not None:
-            found.append(recogniser.alignCrop(picture, detected[0])[:, :, ::-1])
-    assert len(found) >= 8
+        found.append(recogniser.alignCrop(picture, detected[0])[:, :, ::-1])
+    assert len(found) == (4 if request.param == "celeb" else 6)
     return np.stack(found)
 
 
@@ -74,7 +79,6 @@ def run_onnx(file: Path, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(session.run(None, {value.name: pixels})[0])
 
 
-@pytest.mark.faces
 def test_module_equals_the_folded_file_in_onnxruntime(
     public: SFaceNet, float_file: Path, crops: NDArray[np.uint8]
 ) -> None:
@@ -83,7 +87,6 @@ def test_module_equals_the_folded_file_in_onnxruntime(
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.faces
 @pytest.mark.skipif(OPENCV >= (5, 0), reason="OpenCV 5 cannot read the quantised file")
 def test_module_equals_the_shipped_file_in_opencv(
     public: SFaceNet, crops: NDArray[np.uint8]
@@ -93,7 +96,6 @@ def test_module_equals_the_shipped_file_in_opencv(
     assert cosines(embed(public, crops), np.stack(theirs)).min() >= 0.9999
 
 
-@pytest.mark.faces
 def test_opencv_reads_the_folded_file(
     public: SFaceNet, float_file: Path, crops: NDArray[np.uint8]
 ) -> None:
@@ -102,7 +104,6 @@ def test_opencv_reads_the_folded_file(
     assert cosines(embed(public, crops[:3]), np.stack(theirs)).min() >= 0.9999
 
 
-@pytest.mark.faces
 def test_the_colour_order_matters(
     public: SFaceNet, float_file: Path, crops: NDArray[np.uint8]
 ) -> None:
