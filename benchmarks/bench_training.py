@@ -6,13 +6,14 @@ minutes.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness import RESULTS, Call, measure, rows_of, show, write_rows
+from harness import RESULTS, Call, Row, measure, rows_of, show, write_rows
 from marginface.backbones import make_backbone
 from marginface.data import to_float
 from marginface.heads import IdentityHead
@@ -65,6 +66,21 @@ def our_step(
     return lambda: take_step(backbone, head, optimizer, images, labels, clip_norm=5.0, **options)
 
 
+def throughput(rows: list[Row], *, images: int) -> list[Row]:
+    """Images per second on the wall and per CPU second; the slowest time is the lowest rate."""
+    units = {
+        "wall_time": ("throughput", "images/s"),
+        "cpu_time": ("throughput_cpu", "images/cpu-s"),
+    }
+    made = []
+    for row in rows:
+        if row.metric in units:
+            metric, unit = units[row.metric]
+            low, middle, high = (float(f"{images / s:.4g}") for s in (row.p80, row.p50, row.p20))
+            made.append(replace(row, metric=metric, unit=unit, p20=low, p50=middle, p80=high))
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS / "training_cpu_202611.csv")
@@ -82,10 +98,8 @@ def main() -> None:
             steps[variant] = our_step(name, size, images, labels, options)
         samples = measure(steps, repeats=arguments.repeats)
         case = f"{name}@{size}"
-        rows += rows_of(samples, name="training_step", mode="full", axis="network", value=case)
-        for variant, sample in samples.items():
-            seconds = sorted(sample.cpu_s)[len(sample.cpu_s) // 2]
-            print(f"{case:>16}  {variant:<30} {count / seconds:7.1f} images per CPU second")
+        timed = rows_of(samples, name="training_step", mode="full", axis="network", value=case)
+        rows += timed + throughput(timed, images=count)
     show(rows)
     write_rows(arguments.out, rows)
 
