@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marginface.backbones import make_backbone
+from marginface.backbones import folded_sface_onnx, make_backbone
 from marginface.data import PackWriter, read_pairs
 from marginface.data.packing import pack_folder
 from marginface.data.sources import open_images
 from marginface.errors import DataError, ProtocolFileError, WeightsError
 from marginface.recognition import (
+    PUBLIC_MODELS,
     ModelContract,
     Recognizer,
     embed_source,
@@ -250,6 +251,23 @@ def test_cosines_stay_in_range() -> None:
     assert cosines(one, -one)[0] >= -1
     a, b = np.eye(3, dtype=np.float32)[[0, 0]], np.eye(3, dtype=np.float32)[[0, 1]]
     np.testing.assert_array_equal(cosines(a, b), [1.0, 0.0])
+
+
+def test_public_sface_tells_the_portraits_apart(sface: Recognizer, tmp_path: Path) -> None:
+    """Detected, aligned and embedded as a user would, by the module and by the ONNX file alike."""
+    source = open_images(PICTURES)
+    embedded = embed_source(sface, source, range(6))
+    assert not embedded.failed.any()
+    scores = embedded.embeddings @ embedded.embeddings.T
+    first, second = np.triu_indices(6, k=1)
+    is_mated = source.labels[first] == source.labels[second]
+    mated, nonmated = scores[first, second][is_mated], scores[first, second][~is_mated]
+    assert (len(mated), len(nonmated)) == (2, 13)
+    assert mated.min() >= sface.contract.threshold.value > nonmated.max()
+    contract = PUBLIC_MODELS["sface"].onnx_contract
+    by_graph = Recognizer.load(folded_sface_onnx(cache=tmp_path), contract=contract)
+    other = embed_source(by_graph, source, range(6))
+    assert (embedded.embeddings * other.embeddings).sum(axis=1).min() >= 0.9999
 
 
 @pytest.mark.slow
