@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.tiny import assert_same_tensors, tiny_config, write_pack
 
 from marginface.comparison import ComparisonPlan, compare_losses
 from marginface.comparison import study as study_module
@@ -15,6 +14,7 @@ from marginface.comparison.runs import planned_runs
 from marginface.data import PackedFaces, make_pairs, write_pairs
 from marginface.errors import CheckpointMismatchError, ProtocolFileError
 from marginface.training import LossConfig
+from tests.training.tiny import assert_same_tensors, tiny_config, write_pack
 
 LOSSES = (
     LossConfig(name="softmax", options={"scale": 16.0}),

@@ -1,18 +1,24 @@
 """Train every run of a plan, some at a time; what is done is not done again."""
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-import torch
-
 from marginface.comparison.plan import ComparisonPlan
+from marginface.comparison.workers import train_in_worker, without_ctrl_c, worker_pool
+from marginface.errors import MarginfaceError
 from marginface.progress import progress_bar
-from marginface.training import LossConfig, TrainConfig, TrainResult, read_log, train
+from marginface.training import (
+    LossConfig,
+    TrainConfig,
+    TrainingInterrupted,
+    TrainResult,
+    read_log,
+    train,
+)
+from marginface.training.interrupts import listen_for_stop
 
 POLL_S = 1.0
 
@@ -46,45 +52,50 @@ def train_runs(plan: ComparisonPlan, out: Path, *, jobs: int) -> list[TrainResul
 
     Raises:
         CheckpointMismatchError: If the folder holds runs of another plan.
-        NonFiniteLossError: If a run meets NaN or infinity.
+        NonFiniteLossError: If a run meets NaN or infinity; the others save and stop.
+        TrainingInterrupted: If SIGINT or SIGTERM came; the runs under way have saved.
+        MarginfaceError: If a process of a run was killed.
     """
     runs = planned_runs(plan, out)
     configs = [plan.run_config(run.loss, run.seed) for run in runs]
     if jobs == 1:
         return [train(config, run.folder) for config, run in zip(configs, runs, strict=True)]
-    # Spawned, not forked: a forked child would inherit torch's threads in an unknown state.
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_take_share, initargs=(jobs,)
-    )
-    with pool, _cancelling(pool):
-        futures = [
-            pool.submit(_train_quietly, config, run.folder)
-            for config, run in zip(configs, runs, strict=True)
-        ]
-        _watch(futures, runs, configs)
+    with listen_for_stop() as stop, worker_pool(jobs) as pool:
+        with without_ctrl_c():
+            futures = [
+                pool.submit(train_in_worker, config, run.folder)
+                for config, run in zip(configs, runs, strict=True)
+            ]
+        try:
+            for _ in _watch(futures, runs, configs):
+                if stop.is_made:
+                    raise _interrupted(futures, out)
+        except BrokenProcessPool as cause:
+            if stop.is_made:  # whoever stopped the parent stopped the workers too
+                raise _interrupted(futures, out) from cause
+            raise MarginfaceError(
+                f"a training process was killed, for want of memory perhaps; {out} holds what was "
+                "saved; run the same command again to go on, with fewer jobs"
+            ) from cause
         return [future.result() for future in futures]
 
 
-def _take_share(jobs: int) -> None:
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+def _interrupted(futures: list[Future[TrainResult]], out: Path) -> TrainingInterrupted:
+    done = sum(future.done() and future.exception() is None for future in futures)
+    return TrainingInterrupted(
+        f"stopped with {done} of {len(futures)} runs trained; everything is in {out}; "
+        "run the same command again to go on"
+    )
 
 
-def _train_quietly(config: TrainConfig, folder: Path) -> TrainResult:
-    return train(config, folder, is_quiet=True)
+def _watch(
+    futures: list[Future[TrainResult]], runs: list[Run], configs: list[TrainConfig]
+) -> Iterator[None]:
+    """Show how many runs are done and how far the others are, until all are or one has failed.
 
-
-@contextmanager
-def _cancelling(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """Let no further run start once one has failed or Ctrl-C came; the others save and stop."""
-    try:
-        yield
-    except BaseException:
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
-
-
-def _watch(futures: list[Future[TrainResult]], runs: list[Run], configs: list[TrainConfig]) -> None:
-    """Show how many runs are done and how far the others are, until all are or one has failed."""
+    Yields:
+        Nothing, every second or so, so that the caller may see to other things.
+    """
     with progress_bar() as bar:
         task = bar.add_task("train", total=len(futures), note="")
         pending = set(futures)
@@ -100,6 +111,7 @@ def _watch(futures: list[Future[TrainResult]], runs: list[Run], configs: list[Tr
             note = "  ".join(f"{name} {share:.0%}" for name, share in shares.items())
             count = len(futures) - len(pending) + sum(shares.values())
             bar.update(task, completed=count, note=note)
+            yield
 
 
 def _share(folder: Path, config: TrainConfig) -> float:
