@@ -3,14 +3,15 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from tests.training.tiny import write_pack
 
 from marginface.cli.app import app, data, run
 from marginface.losses import LOSSES
+from tests.training.tiny import write_pack
 
 COMMANDS = [
     "demo",
@@ -90,15 +91,6 @@ def test_wrong_words_end_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_losses_and_degrees_are_refused_before_anything_is_made(
-    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["train", str(pack), str(tmp_path / "run"), "--batch-size", "16"]
-    fails(capsys, [*words, "--loss.name", "arcfase"], 2, "did you mean 'arcface'")
-    degrees = ["--loss.name", "arcface", "--loss.options.margin-rad", "28.6"]
-    fails(capsys, [*words, *degrees], 2, r"margin_rad must lie in .* math.radians\(28.6\)")
-
-
 def test_train_then_evaluate_then_report(
     pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,13 +124,38 @@ def test_train_then_evaluate_then_report(
     assert "fnmr_at_fmr_0.001" in judged["refused"]
 
 
-def test_a_pair_list_that_names_a_missing_picture(
+def test_data_commands_give_records(
     pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pairs = tmp_path / "pairs.txt"
-    pairs.write_text("1\t1\nperson_0\t1\t2\nperson_0\t1\tperson_1\t77\n")
-    words = ["evaluate", "sface", "--images", str(pack), "--pairs", str(pairs)]
-    fails(capsys, words, 1, r"pairs.txt line 3: image 'person_1/person_1_0077\.\*' not found")
+    def record_of(*words: object) -> dict[str, Any]:
+        assert run(["data", *map(str, words), "--json", "-"]) == 0
+        record: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return record
+
+    parted = record_of("split", pack, tmp_path, "--val-count", "2")
+    assert [parted[name]["identities"] for name in ("train", "val")] == [4, 2]
+    options = ("--folds", 2, "--pairs-per-fold", 9)
+    drawn = record_of("pairs", pack, tmp_path / "pairs.txt", *options)
+    assert (drawn["pairs"], drawn["mated"], drawn["identities"]) == (36, 18, 6)
+    small = ("--identities", 2, "--images", 2, "--size", 32)
+    made = record_of("world", tmp_path / "world.pack", *small)
+    assert (made["images"], made["identities"]) == (4, 2)
+    drawn = record_of("sheet", pack, tmp_path / "sheet.png", "--people", 3, "--pictures", 2)
+    assert (drawn["pictures"], drawn["people"]) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [("data", "nothing was left half made; run it again"), ("train", "goes on where it was")],
+)
+def test_ctrl_c_says_what_is_left(
+    command: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*words: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("marginface.cli.app.app", interrupted)
+    fails(capsys, [command], 130, message)
 
 
 def test_split_and_sheet(pack: Path, tmp_path: Path) -> None:
