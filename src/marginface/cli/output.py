@@ -23,7 +23,8 @@ def show(*parts: RenderableType) -> None:
     width = None if sys.stdout.isatty() else 140
     console = Console(width=width, highlight=False)
     for part in parts:
-        console.print(part)
+        # Text keeps its own lines; only tables are fitted to the width.
+        console.print(part, soft_wrap=isinstance(part, str), markup=False)
 
 
 def say(text: str) -> None:
