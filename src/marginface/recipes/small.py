@@ -82,7 +82,7 @@ def sface_finetune(data: Path, *, epochs: float = 4.0) -> TrainConfig:
     )
 
 
-def demo(data: Path, *, epochs: float = 6.0) -> TrainConfig:
+def demo(data: Path, *, epochs: float = 5.0) -> TrainConfig:
     """Return a run on the procedural face world, at 48 pixels.
 
     Args:
