@@ -15,7 +15,7 @@ LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
 CALL = re.compile(r"(?:^ {4}|^\$ |^|`)(?:\.venv/bin/)?marginface ((?:[a-z]+ ?)+)", re.MULTILINE)
 # Put together here, so that this file does not hold what it looks for.
 MACHINE = [f"/{folder}/" for folder in ("work", "tmp")]
-HOSTS = ["pypi" + ".org", "files." + "pythonhosted", "artifact" + "ory", "index" + "-url"]
+HOSTS = ["py" + "pi.org", "files.python" + "hosted", "artifact" + "ory", "index" + "-url"]
 NEIGHBOUR = ".." + "/shared"
 
 
