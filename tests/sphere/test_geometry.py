@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marginface.sphere import (
+from marginface.sphere.geometry import (
     clamp_cosine,
     inverse_lengths,
     normalise,
