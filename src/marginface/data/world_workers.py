@@ -4,15 +4,20 @@ A picture is a thousand short calls, which threads of one interpreter cannot sha
 a plain child `python -c …` that calls `main`: its task comes as JSON, then it writes one line of
 truth and the bytes of the image for every picture, in order. It needs no guarded main module,
 inherits no threads, and ends by itself when the pipe to its parent breaks.
+
+The parent wants all pictures of one person before those of the next, and a pipe holds one or two; a
+thread per process reads ahead, or the processes would take turns instead of working side by side.
 """
 
 import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +30,10 @@ from numpy.typing import NDArray
 import marginface
 from marginface.data.world_pictures import WorldConfig, make_picture, truth_of
 from marginface.errors import DataError
+
+# Bytes of pictures that may wait for the parent, per process.
+READ_AHEAD = 32_000_000
+POLL_S = 0.1
 
 CHILD = "from marginface.data.world_workers import main; main()"
 
@@ -75,6 +84,9 @@ class _Worker:
             "people": [people.start, people.stop, people.step],
             "images_per_identity": images_per_identity,
         }
+        ahead = max(2, READ_AHEAD // (3 * config.size**2))
+        self.made: queue.Queue[tuple[bytes, bytes]] = queue.Queue(min(ahead, 4096))
+        self.is_over = threading.Event()
 
     def __enter__(self) -> "_Worker":
         root = str(Path(marginface.__file__).parents[1])
@@ -94,21 +106,34 @@ class _Worker:
             stderr=self.said,
             env=environment,
         )
+        self.reader = threading.Thread(target=self._read, name="read-pictures", daemon=True)
+        self.reader.start()
         return self
 
     def __exit__(self, *reason: object) -> None:
+        self.is_over.set()
         self.process.kill()
         self.process.wait()
+        self.reader.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.said.close()
 
-    def receive(self) -> Made:
+    def _read(self) -> None:
+        """Move pictures from the pipe to the queue until the pipe ends or nobody wants them."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        count = 3 * self.size * self.size
-        content = self.process.stdout.read(count) if line else b""
-        if len(content) < count:
+        content = b"any"
+        while content and not self.is_over.is_set():
+            line = self.process.stdout.readline()
+            content = self.process.stdout.read(3 * self.size * self.size) if line else b""
+            while not self.is_over.is_set():
+                with contextlib.suppress(queue.Full):
+                    self.made.put((line, content), timeout=POLL_S)
+                    break
+
+    def receive(self) -> Made:
+        line, content = self.made.get()
+        if len(content) < 3 * self.size * self.size:
             self.said.seek(0)
             last = self.said.read().decode(errors="replace").strip().splitlines()[-1:]
             raise DataError(
