@@ -3,6 +3,7 @@
 `judge_pairs` is the front door; `compare_pairs` sets two models against each other.
 """
 
+from marginface.evaluation.correlation import rank_correlation
 from marginface.evaluation.curves import (
     DetCurve,
     det_curve,
@@ -11,6 +12,9 @@ from marginface.evaluation.curves import (
     worst_errors,
 )
 from marginface.evaluation.folds import FoldAccuracy, ten_fold_accuracy
+from marginface.evaluation.group_cells import quantile_bins
+from marginface.evaluation.group_records import GroupRates, GroupRecord
+from marginface.evaluation.groups import compare_groups, judge_groups
 from marginface.evaluation.judge import FMR_TARGETS, judge_pairs
 from marginface.evaluation.paired import compare_pairs, compare_records
 from marginface.evaluation.records import (
@@ -20,6 +24,9 @@ from marginface.evaluation.records import (
     fnmr_name,
     is_lower_better,
 )
+from marginface.evaluation.reject_curves import RejectCurve, oracle_curve, reject_curve
+from marginface.evaluation.rejection import RejectionRecord, error_versus_reject
+from marginface.evaluation.thresholds import FrozenThreshold, freeze_threshold, rates_at
 from marginface.evaluation.verification import (
     OperatingPoint,
     auc,
@@ -32,20 +39,34 @@ __all__ = [
     "FMR_TARGETS",
     "DetCurve",
     "FoldAccuracy",
+    "FrozenThreshold",
+    "GroupRates",
+    "GroupRecord",
     "Interval",
     "OperatingPoint",
     "PairRecord",
     "PairedDifference",
+    "RejectCurve",
+    "RejectionRecord",
     "auc",
+    "compare_groups",
     "compare_pairs",
     "compare_records",
     "d_prime",
     "det_curve",
     "eer",
+    "error_versus_reject",
     "fnmr_at_fmr",
     "fnmr_name",
+    "freeze_threshold",
     "is_lower_better",
+    "judge_groups",
     "judge_pairs",
+    "oracle_curve",
+    "quantile_bins",
+    "rank_correlation",
+    "rates_at",
+    "reject_curve",
     "score_histogram",
     "ten_fold_accuracy",
     "thin",

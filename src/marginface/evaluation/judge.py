@@ -90,7 +90,7 @@ def judge_pairs(
     runs = with_failures("scores", scores, failed)
     pairs = runs.shape[1]
     flags = check_flags("is_mated", is_mated, pairs)
-    people = _check_people(flags, first_identity, second_identity)
+    people = check_people(flags, first_identity, second_identity)
     split_scores(runs[0], flags)
     refused = {"accuracy": "accuracy needs folds, got none"} if folds is None else {}
     codes = _folds_or_reason(folds, pairs, refused)
@@ -125,7 +125,12 @@ def judge_pairs(
     )
 
 
-def _check_people(flags: Flags, first: ArrayLike, second: ArrayLike) -> tuple[Codes, Codes]:
+def check_people(flags: Flags, first: ArrayLike, second: ArrayLike) -> tuple[Codes, Codes]:
+    """Return the people of both sides as codes from 0, one code a person, shape (pairs,) each.
+
+    Raises:
+        ValueError: If a shape is another, or a flag contradicts the two identities of its pair.
+    """
     # Both columns are coded together, so that one name has one code.
     columns = [np.asarray(first), np.asarray(second)]
     for name, column in zip(("first_identity", "second_identity"), columns, strict=True):

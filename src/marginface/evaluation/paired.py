@@ -8,11 +8,13 @@ one in twenty is shown by chance alone, and nothing here corrects for that.
 
 from collections.abc import Sequence
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from marginface.evaluation.bootstrap import percentile_ends
 from marginface.evaluation.judge import FMR_TARGETS, judge_pairs
 from marginface.evaluation.records import PairedDifference, PairRecord
+from marginface.evaluation.scores import check_flags
 
 
 def compare_pairs(
@@ -28,6 +30,7 @@ def compare_pairs(
     resamples: int = 1000,
     failed: ArrayLike | None = None,
     failed_b: ArrayLike | None = None,
+    where: ArrayLike | None = None,
 ) -> dict[str, PairedDifference]:
     """Measure how far model a lies above model b on the same pairs, metric by metric.
 
@@ -46,19 +49,25 @@ def compare_pairs(
         resamples: Draws of the bootstrap.
         failed: Failed pairs of a, and of b too unless `failed_b` is given.
         failed_b: Failed pairs of b.
+        where: Which pairs to measure on, shape (pairs,); thresholds are those of these pairs. For
+            groups at one common threshold see `compare_groups`.
     """
+    flags = np.asarray(is_mated)
+    kept = (
+        np.ones(flags.size, np.bool_) if where is None else check_flags("where", where, flags.size)
+    )
 
     def judge(scores: ArrayLike | Sequence[ArrayLike], mask: ArrayLike | None) -> PairRecord:
         return judge_pairs(
-            scores,
-            is_mated,
-            first_identity=first_identity,
-            second_identity=second_identity,
-            folds=folds,
+            np.asarray(scores)[..., kept],
+            flags[kept],
+            first_identity=np.asarray(first_identity)[kept],
+            second_identity=np.asarray(second_identity)[kept],
+            folds=None if folds is None else np.asarray(folds)[kept],
             fmr_targets=fmr_targets,
             seed=seed,
             resamples=resamples,
-            failed=mask,
+            failed=None if mask is None else np.asarray(mask)[..., kept],
         )
 
     return compare_records(
