@@ -9,6 +9,7 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from functools import cache
+from types import NoneType
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
@@ -39,8 +40,8 @@ def overrides_class(config_class: type, *, hidden: frozenset[str] = frozenset())
             continue
         inner = {name.split(".", 1)[1] for name in hidden if name.startswith(f"{field.name}.")}
         kind: Any = hints[field.name]
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            twin = overrides_class(kind, hidden=frozenset(inner))
+        if (part := _config_class(kind)) is not None:
+            twin = overrides_class(part, hidden=frozenset(inner))
             fields.append((field.name, twin, dataclasses.field(default_factory=twin)))
             continue
         text = (described.get(field.name) or "").replace("\n", " ")
@@ -72,6 +73,11 @@ def apply_overrides(config: Config, overrides: Any) -> Config:
         if value is None:
             continue
         if dataclasses.is_dataclass(value):
+            if old is None:
+                if not _gives_anything(value):
+                    continue
+                # A part that is off by default is switched on by any of its flags.
+                old = _config_class(typing.get_type_hints(type(config))[field.name])()  # type: ignore[misc]
             changes[field.name] = apply_overrides(old, value)
         elif isinstance(old, dict):
             changes[field.name] = old | plain_options(value)
@@ -82,6 +88,22 @@ def apply_overrides(config: Config, overrides: Any) -> Config:
     if changes.get("name", getattr(config, "name", None)) != getattr(config, "name", None):
         changes["options"] = plain_options(getattr(overrides, "options", None) or {})
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
+def _config_class(kind: Any) -> type | None:
+    """Return the config class of an annotation, of `Config | None` too; None if it is no config."""
+    choices = [choice for choice in (typing.get_args(kind) or (kind,)) if choice is not NoneType]
+    if len(choices) == 1 and isinstance(choices[0], type) and dataclasses.is_dataclass(choices[0]):
+        return choices[0]
+    return None
+
+
+def _gives_anything(overrides: Any) -> bool:
+    values = (getattr(overrides, field.name) for field in dataclasses.fields(overrides))
+    return any(
+        _gives_anything(value) if dataclasses.is_dataclass(value) else value is not None
+        for value in values
+    )
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from marginface.files import sha256_of
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
 from marginface.recognition import ModelContract, TrainingData, load_model, read_contract
+from marginface.training.branch import Branch, build_branch
 from marginface.training.config import WITHOUT_EFFECT, BackboneConfig, TrainConfig
 from marginface.training.ema import make_ema
 from marginface.training.optimizer import freeze, make_optimizer
@@ -40,6 +41,7 @@ class Parts:
         optimizer: Gradient descent over both.
         ema: The running average of the backbone, if there is one.
         frozen: The stages that do not learn.
+        branch: The reconstruction beside the recogniser, if there is one.
     """
 
     backbone: nn.Module
@@ -47,6 +49,7 @@ class Parts:
     optimizer: SGD
     ema: AveragedModel | None
     frozen: list[nn.Module]
+    branch: Branch | None = None
 
     @property
     def final_backbone(self) -> nn.Module:
@@ -59,6 +62,8 @@ class Parts:
         self.head.train()
         for stage in self.frozen:
             stage.eval()
+        if self.branch is not None:
+            self.branch.networks.train()
 
     def live_tensors(self) -> dict[str, Tensor]:
         """Return every tensor that a step may change, by name; writing to one changes the run."""
@@ -71,7 +76,7 @@ class Parts:
                 if parameter in self.optimizer.state:
                     momentum = self.optimizer.state[parameter]["momentum_buffer"]
                     tensors[f"momentum/{part}/{key}"] = momentum
-        return tensors
+        return tensors if self.branch is None else tensors | self.branch.live_tensors()
 
 
 def build_parts(config: TrainConfig, pack: PackedFaces) -> Parts:
@@ -109,7 +114,24 @@ def build_parts(config: TrainConfig, pack: PackedFaces) -> Parts:
         head_lr_ratio=config.head_lr_ratio,
     )
     ema = None if config.ema_decay is None else make_ema(backbone, decay=config.ema_decay)
-    parts = Parts(backbone=backbone, head=head, optimizer=optimizer, ema=ema, frozen=frozen)
+    branch = None
+    if config.reconstruction is not None:
+        with random_stream(config.seed, "reconstruction"):
+            branch = build_branch(
+                config.reconstruction,
+                backbone,
+                input_size=config.backbone.input_size,
+                uses_bf16=config.precision == "bf16",
+                device=config.device,
+            )
+    parts = Parts(
+        backbone=backbone,
+        head=head,
+        optimizer=optimizer,
+        ema=ema,
+        frozen=frozen,
+        branch=branch,
+    )
     parts.start_training()
     return parts
 
@@ -172,6 +194,9 @@ def run_identity(config: TrainConfig, pack: PackedFaces) -> dict[str, Any]:
     """
     settings = flat(config.to_dict())
     decisive = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
+    if config.reconstruction is None:
+        # So that runs from before there was reconstruction can be gone on with.
+        del decisive["reconstruction"]
     if (file := _weights_file(config.backbone)) is not None:
         decisive["backbone.weights"] = f"sha256 {sha256_of(file)}"
     return decisive | {

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from marginface.data import Augmentation
 from marginface.errors import unknown_name
+from marginface.reconstruction import ReconstructionConfig
 from marginface.training.plain import flat as flat
 from marginface.training.plain import from_plain, to_plain
 
@@ -189,6 +190,7 @@ class TrainConfig:
         backbone: The network.
         loss: The loss.
         head: How class vectors are held.
+        reconstruction: The branch that takes faces apart and draws them again; nothing for none.
         optimizer: Gradient descent.
         schedule: The learning rate over time.
         epochs: Length of the run in passes over the data; give this or `steps`.
@@ -220,6 +222,7 @@ class TrainConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    reconstruction: ReconstructionConfig | None = None
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     epochs: float | None = None

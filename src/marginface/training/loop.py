@@ -16,6 +16,7 @@ from torch import nn
 from marginface.data import Batch, PackedFaces
 from marginface.progress import progress_bar
 from marginface.recognition import save_model
+from marginface.reconstruction import save_reconstructor
 from marginface.training import rundir
 from marginface.training.build import (
     Parts,
@@ -62,7 +63,8 @@ def train(
     """Train as described, into a folder; go on where an earlier call with the same config stopped.
 
     The folder then holds `config.json`, `log.jsonl`, `tensorboard/`, `checkpoint.safetensors`,
-    `model.safetensors` and `result.json`. A finished run is not trained again.
+    `model.safetensors`, with reconstruction `reconstruction.safetensors` too, and `result.json`. A
+    finished run is not trained again.
 
     Args:
         config: The run.
@@ -179,6 +181,8 @@ class _Run:
             clip_norm=config.clip_norm,
             uses_bf16=config.precision == "bf16",
             channels_last=config.channels_last,
+            branch=self.parts.branch,
+            share=step / self.total,
         )
         if not outcome.is_finite:
             raise report_nonfinite(self.run_dir, self.pack, batch, outcome, step=step + 1)
@@ -250,6 +254,12 @@ class _Run:
 
     def _finish(self) -> TrainResult:
         model_path = self.run_dir / rundir.MODEL
+        if (branch := self.parts.branch) is not None:
+            save_reconstructor(
+                self.run_dir / rundir.RECONSTRUCTION,
+                branch.networks,
+                decoder_input=branch.config.decoder_input,
+            )
         save_model(model_path, self.parts.final_backbone, make_contract(self.config, self.pack))
         result = TrainResult(
             model_path=model_path,

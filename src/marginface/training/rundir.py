@@ -17,6 +17,7 @@ from marginface.training.config import TrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
+RECONSTRUCTION = "reconstruction.safetensors"
 RESULT = "result.json"
 CONFIG = "config.json"
 
@@ -58,7 +59,7 @@ def prepare(run_dir: Path, *, removes_run: bool) -> None:
         part.unlink(missing_ok=True)
     if removes_run:
         # The checkpoint goes first: a kill in between must not leave it to be gone on from.
-        for name in (CHECKPOINT, RESULT, MODEL, CONFIG, "log.jsonl"):
+        for name in (CHECKPOINT, RESULT, MODEL, RECONSTRUCTION, CONFIG, "log.jsonl"):
             (run_dir / name).unlink(missing_ok=True)
         shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
 

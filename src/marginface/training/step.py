@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 
 from marginface.axes import Float, Int, Tensor, UInt8
 from marginface.data import to_float
+from marginface.heads import IdentityHead
+from marginface.training.branch import Branch, watching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class StepOutcome:
 
 def take_step(
     backbone: nn.Module,
-    head: nn.Module,
+    head: IdentityHead,
     optimizer: SGD,
     images: UInt8[Tensor, "batch 3 height width"],
     labels: Int[Tensor, " batch"],
@@ -47,6 +49,8 @@ def take_step(
     clip_norm: float | None = None,
     uses_bf16: bool = False,
     channels_last: bool = False,
+    branch: Branch | None = None,
+    share: float = 0.0,
 ) -> StepOutcome:
     """Compute the gradient of the batch and move the weights, unless anything is not finite.
 
@@ -60,8 +64,12 @@ def take_step(
         clip_norm: Largest norm of the backbone's gradient; nothing for no limit.
         uses_bf16: Whether the backbone runs under autocast.
         channels_last: Whether images are laid out with channels innermost.
+        branch: The reconstruction beside the recogniser; nothing for none.
+        share: Share of the run that is done, which its ramp goes by.
     """
-    optimizer.zero_grad(set_to_none=True)
+    optimizers: list[Optimizer] = [optimizer] if branch is None else [optimizer, branch.optimizer]
+    for one in optimizers:
+        one.zero_grad(set_to_none=True)
     labelled = max(1, int((labels >= 0).sum()))
     loss, statistics, row = 0.0, dict[str, float](), 0
     parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
@@ -69,22 +77,32 @@ def take_step(
         inputs = to_float(some_images)
         if channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=uses_bf16):
+        with (
+            torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=uses_bf16),
+            watching(branch) as seen,
+        ):
             features = backbone(inputs)
         features = features.float()
         value = head(features, some_labels, reduction="sum") / labelled
+        part = len(some_labels) / len(labels)
+        _add_statistics(statistics, head.last_statistics, share=part)
+        if branch is not None:
+            terms = branch.terms(inputs, some_labels, seen, head, share=share)
+            _add_statistics(statistics, terms, share=part)
+            value = sum((part * term for term in terms.values()), value)
         loss += float(value.detach())
         if not math.isfinite(loss):
             broken = [row + position for position in _broken_rows(features)]
             return _not_finite(loss, math.nan, broken)
         value.backward()
         row += len(some_labels)
-        _add_statistics(statistics, head, share=len(some_labels) / len(labels))
     limit = math.inf if clip_norm is None else clip_norm
     gradient_norm = float(nn.utils.clip_grad_norm_(backbone.parameters(), limit))
-    if not (math.isfinite(gradient_norm) and _has_finite_gradients(head)):
+    is_finite = math.isfinite(gradient_norm) and _has_finite_gradients(head)
+    if not (is_finite and (branch is None or branch.has_finite_gradients())):
         return _not_finite(loss, gradient_norm, [])
-    optimizer.step()
+    for one in optimizers:
+        one.step()
     return StepOutcome(
         loss=loss,
         gradient_norm=gradient_norm,
@@ -114,7 +132,6 @@ def _has_finite_gradients(head: nn.Module) -> bool:
     return all(math.isfinite(float(torch.linalg.vector_norm(item))) for item in gradients)
 
 
-def _add_statistics(sums: dict[str, float], head: nn.Module, *, share: float) -> None:
-    found: dict[str, Tensor] = getattr(head, "last_statistics", None) or {}
+def _add_statistics(sums: dict[str, float], found: dict[str, Tensor], *, share: float) -> None:
     for name, value in found.items():
-        sums[name] = sums.get(name, 0.0) + share * float(value)
+        sums[name] = sums.get(name, 0.0) + share * float(value.detach())
