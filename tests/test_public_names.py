@@ -26,6 +26,18 @@ OPTIONS = {
     "elasticface-cos": {"scale", "margin_cosine", "std_cosine"},
     "elasticface-arc-plus": {"scale", "margin_rad", "std_rad", "boundary", "ordering"},
     "elasticface-cos-plus": {"scale", "margin_cosine", "std_cosine", "ordering"},
+    "lh2face": {
+        "margin_ratio",
+        "mean_norm",
+        "proxy_family",
+        "proxy_weights",
+        "vmf_weight",
+        "detach_mean",
+        "proxy_offset",
+        "proxy_similarity",
+        "proxy_scale",
+        "norm_range",
+    },
 }
 CHOICES = [
     ("arcface", "boundary", "none"),
@@ -36,6 +48,11 @@ CHOICES = [
     ("elasticface-arc-plus", "ordering", "rank"),
     ("elasticface-arc-plus", "ordering", "released"),
     ("elasticface-cos-plus", "ordering", "released"),
+    ("lh2face", "mean_norm", "ema"),
+    ("lh2face", "proxy_family", "angular"),
+    ("lh2face", "proxy_family", "likelihood"),
+    ("lh2face", "proxy_similarity", "cosine"),
+    ("lh2face", "proxy_weights", (1.0, 0.0, 0.5)),
 ]
 
 

@@ -20,7 +20,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("chunk", [None, 4])
-@pytest.mark.parametrize("name", ["elasticface-arc-plus", "adaface", "sface"])
+@pytest.mark.parametrize("name", ["elasticface-arc-plus", "adaface", "sface", "lh2face"])
 def test_ignored_rows_are_as_if_absent(chunk: int | None, name: str) -> None:
     features, labels = batch()
     with_all, without = features.clone().requires_grad_(), features[labels >= 0].requires_grad_()
@@ -115,7 +115,8 @@ def test_logits_have_a_row_for_every_ignored_row(name: str) -> None:
     cosines = torch.cosine_similarity(features[:, None], head.prototypes[None], dim=2)
     ignored = labels < 0
     assert cosines[ignored].max() < math.cos(0.5)  # nothing that CurricularFace weighs anew
-    scale = features.norm(dim=1)[ignored, None] if name == "sphereface" else 64
+    is_scaled_by_length = name in ("sphereface", "lh2face")
+    scale = features.norm(dim=1)[ignored, None] if is_scaled_by_length else 64
     torch.testing.assert_close(logits[ignored], scale * cosines[ignored])
     alone = head.logits(features, torch.full_like(labels, -1))
     torch.testing.assert_close(alone[ignored], logits[ignored])

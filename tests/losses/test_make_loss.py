@@ -16,7 +16,8 @@ def message_of(name: str, **options: object) -> str:
 def test_names_are_the_public_ones() -> None:
     expected = (
         "softmax sphereface cosface arcface curricularface magface adaface sface "
-        "elasticface-arc elasticface-cos elasticface-arc-plus elasticface-cos-plus"
+        "elasticface-arc elasticface-cos elasticface-arc-plus elasticface-cos-plus "
+        "lh2face"
     )
     assert list(LOSSES) == expected.split()
 

@@ -264,6 +264,121 @@ def elastic(kind: str, ordering: str | None) -> Callable[..., Tensor]:
     return twin
 
 
+def log_normaliser(kappa: Tensor, dim: int) -> Tensor:
+    """Φ_d(κ) = log 0F1(d/2; κ²/4), term by term; the terms are positive."""
+    term = total = torch.ones_like(kappa)
+    k = 1
+    while float(term.detach()) > 1e-20 * float(total.detach()) and k < 2000:
+        term = term * (kappa * kappa / 4) / (k * (dim / 2 + k - 1))
+        total = total + term
+        k += 1
+    return torch.log(total)
+
+
+def log_one_plus(exponents: Sequence[Tensor]) -> Tensor:
+    """log(1 + Σ e^x)."""
+    return cross_entropy(torch.zeros((), dtype=exponents[0].dtype), exponents)
+
+
+def lh2face(
+    features,
+    prototypes,
+    labels,
+    *,
+    margin_ratio=0.35,
+    mean_norm="batch",
+    proxy_family="anchor",
+    proxy_weights=(1.0, 1.0, 1.0),
+    vmf_weight=1.0,
+    detach_mean=True,
+    momentum=0.01,
+    initial_norm=20.0,
+    proxy_offset=0.1,
+    proxy_similarity="vmf",
+    proxy_scale=32.0,
+    norm_range=(1.0, 1000.0),
+    detach_norm=False,
+):
+    angles, norms = angles_and_norms(features, prototypes)
+    mu = mean(norms).detach()
+    margin = margin_ratio * (mu if detach_mean else mean(norms))
+    if mean_norm == "ema":
+        counted = [min(max(float(norm.detach()), 1e-3), 100.0) for norm in norms]
+        mu = momentum * sum(counted) / len(counted) + (1 - momentum) * initial_norm
+        margin = margin_ratio * mu
+    rows = softmax_twin(
+        angles,
+        labels,
+        lambda i, angle: norms[i] * torch.cos(angle) - margin,
+        lambda i, angle: norms[i] * torch.cos(angle),
+    )
+    phis = [log_normaliser(torch.clamp(k, *norm_range), features.shape[1]) for k in norms]
+
+    def density(i, j, is_constant=False):
+        """ℓ_ij, or α·cos θ_ij."""
+        if proxy_similarity == "cosine":
+            return proxy_scale * torch.cos(angles[i][j])
+        if is_constant:
+            return norms[i].detach() * torch.cos(angles[i][j]) - phis[i].detach()
+        return norms[i] * torch.cos(angles[i][j]) - phis[i]
+
+    between, _ = angles_and_norms(prototypes, prototypes)
+    if proxy_similarity == "cosine":
+        mu = proxy_scale
+    terms = PROXY_TERMS[proxy_family](
+        angles, between, norms, labels, density, mu, proxy_offset, detach_norm
+    )
+    total = vmf_weight * mean(rows)
+    for weight, term in zip(proxy_weights, terms, strict=True):
+        total = total + weight * term
+    return total
+
+
+def anchor_terms(angles, between, norms, labels, density, mu, offset, _):
+    rows, classes, present = range(len(labels)), range(len(between)), sorted(set(labels))
+    similar = [[density(i, j) for j in classes] for i in rows]
+    pps = [
+        log_one_plus([-(similar[i][j] - offset * mu) for i in rows if labels[i] == j])
+        for j in present
+    ]
+    pns = []
+    for j in classes:
+        apart = [similar[i][j] + offset * mu for i in rows if labels[i] != j]
+        pns.append(log_one_plus(apart) if apart else torch.zeros((), dtype=norms[0].dtype))
+    pp = [
+        log_one_plus([mu * (torch.cos(between[j][k]) + offset) for k in classes if k != j])
+        for j in present
+    ]
+    return mean(pps), mean(pns), mean(pp)
+
+
+def angular_terms(angles, between, norms, labels, *_):
+    classes, present = range(len(between)), sorted(set(labels))
+    pps = mean([angles[i][y] for i, y in enumerate(labels)]) / math.pi
+    pns = mean([angles[i][j] for i, y in enumerate(labels) for j in classes if j != y]) / math.pi
+    pp = mean([between[j][k] for j in present for k in classes if k != j]) / math.pi
+    return pps, -pns, -pp
+
+
+def likelihood_terms(angles, between, norms, labels, density, mu, _, detach_norm):
+    classes, present = range(len(between)), sorted(set(labels))
+    pps = [-density(i, y, detach_norm) for i, y in enumerate(labels)]
+
+    def log_mean(exponents):
+        first, *rest = exponents
+        return cross_entropy(first, rest) + first - math.log(len(exponents))
+
+    pns = [log_mean([density(i, j) for j in classes if j != y]) for i, y in enumerate(labels)]
+    pp = [log_mean([mu * torch.cos(between[j][k]) for k in classes if k != j]) for j in present]
+    return mean(pps), mean(pns), mean(pp)
+
+
+PROXY_TERMS = {
+    "anchor": anchor_terms,
+    "angular": angular_terms,
+    "likelihood": likelihood_terms,
+}
+
 TWINS: dict[str, Callable[..., Tensor]] = {
     "softmax": softmax,
     "sphereface": sphereface,
@@ -277,4 +392,5 @@ TWINS: dict[str, Callable[..., Tensor]] = {
     "elasticface-cos": elastic("cos", None),
     "elasticface-arc-plus": elastic("arc", "rank"),
     "elasticface-cos-plus": elastic("cos", "rank"),
+    "lh2face": lh2face,
 }

@@ -1,11 +1,14 @@
 """The identity head: it owns the class vectors, walks over the classes and applies a loss."""
 
+from dataclasses import replace
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from marginface.axes import Float, Int, Tensor
-from marginface.heads.pooling import gather_own, pool_chunked, pool_dense
-from marginface.losses.base import Loss, OwnClass
+from marginface.heads.pooling import Rows, gather_own, pool_chunked, pool_dense
+from marginface.losses.base import Batch, Loss, OwnClass
 from marginface.losses.options import check_choice
 from marginface.sphere import clamp_cosine, inverse_lengths, normalise
 
@@ -87,12 +90,14 @@ class IdentityHead(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return the loss of a batch, over its labelled rows.
 
-        Afterwards `last_statistics` holds the detached means `own_cosine` and `norm` of these rows.
+        Afterwards `last_statistics` holds the detached means `own_cosine` and `norm` of these rows,
+        and what else the loss has to say: terms that are not of single rows, as they were added.
 
         Args:
             features: Backbone outputs, raw, any length.
             labels: Class of each row, -1 to ignore the row.
-            reduction: "mean" over the labelled rows, or their "sum", for batches in several parts.
+            reduction: "mean" over the labelled rows, or their "sum", for batches in several parts;
+                terms that are not of single rows are those of the part, times its labelled rows.
 
         Raises:
             TypeError: If the labels are not whole numbers.
@@ -109,22 +114,21 @@ class IdentityHead(nn.Module):
                 self.last_statistics = {}
                 # Empty sums, so that gradients exist and are zero.
                 return embeddings.sum() + self.prototypes[:0].to(embeddings.dtype).sum()
-            own_rows, prototypes = gather_own(self.prototypes, labels)
-            own = _own_class(embeddings, own_rows, norms)
-            own = OwnClass(own.cosine, norms, self.loss.observe(own.cosine, norms))
+            own, rows, prototypes = self._rows(embeddings, norms, labels)
             target = self.loss.target(own)
             if self.chunk is None:
-                pooled = pool_dense(self.loss, embeddings, prototypes, labels, own)
+                pooled, sums = pool_dense(self.loss, rows, prototypes)
             else:
-                pooled = pool_chunked(
-                    self.loss, embeddings, prototypes, labels, own, chunk=self.chunk
-                )
-            rows = self.loss.row_losses(target, pooled, own)
-            self.last_statistics = {
-                "own_cosine": own.cosine.detach().mean(),
-                "norm": norms.detach().mean(),
-            }
-            return rows.mean() if reduction == "mean" else rows.sum()
+                pooled, sums = pool_chunked(self.loss, rows, prototypes, chunk=self.chunk)
+            count = len(labels)
+            losses = self.loss.row_losses(target, pooled[:count], own)
+            batch = Batch(labels, pooled[:count], pooled[count:], sums, self.num_identities)
+            terms = self.loss.batch_terms(own, batch)
+            self.last_statistics = self._statistics(losses.detach(), own, terms)
+            value = losses.mean() if reduction == "mean" else losses.sum()
+            for term in terms.values():
+                value = value + (term if reduction == "mean" else count * term)
+            return value
 
     def logits(
         self, features: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
@@ -148,6 +152,39 @@ class IdentityHead(nn.Module):
     def extra_repr(self) -> str:
         """Show the sizes and the switch."""
         return f"num_identities={self.num_identities}, dim={self.dim}, chunk={self.chunk}"
+
+    def _rows(
+        self, embeddings: Tensor, norms: Tensor, labels: Tensor
+    ) -> tuple[OwnClass, Rows, Tensor]:
+        """Return what is known of the samples, what walks over the classes, and the prototypes."""
+        has_proxies = self.loss.has_proxy_rows
+        present = torch.unique(labels) if has_proxies else labels[:0]
+        row_labels = torch.cat([labels, present]) if has_proxies else labels
+        own_rows, prototypes = gather_own(self.prototypes, row_labels)
+        own = _own_class(embeddings, own_rows[: len(labels)], norms)
+        own = replace(own, state=self.loss.observe(own.cosine, norms))
+        own = replace(own, prepared=self.loss.prepare(own))
+        if not has_proxies:
+            return own, Rows(embeddings, labels, own), prototypes
+        proxies = normalise(own_rows[len(labels) :].to(embeddings.dtype))
+        lengths = self.loss.proxy_norm(own).expand(len(present))
+        walking = replace(
+            own,
+            cosine=torch.cat([own.cosine, torch.ones_like(lengths)]),
+            norms=torch.cat([norms, lengths]),
+            proxies=len(present),
+            prepared=None if own.prepared is None else F.pad(own.prepared, (0, len(present))),
+        )
+        return own, Rows(torch.cat([embeddings, proxies]), row_labels, walking), prototypes
+
+    def _statistics(
+        self, losses: Tensor, own: OwnClass, terms: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return scalars of the last batch for the log, without gradient."""
+        own = replace(own, cosine=own.cosine.detach(), norms=own.norms.detach())
+        common = {"own_cosine": own.cosine.mean(), "norm": own.norms.mean()}
+        added = {name: term.detach() for name, term in terms.items()}
+        return common | self.loss.statistics(losses, own) | added
 
     def _checked(self, features: Tensor, labels: Tensor) -> Tensor:
         """Check shapes, type and range; return the labels as int64."""
@@ -191,4 +228,5 @@ class IdentityHead(nn.Module):
 def _own_class(embeddings: Tensor, prototypes: Tensor, norms: Tensor) -> OwnClass:
     """Return what is known of each row from its own prototype, one row of `prototypes` each."""
     units = normalise(prototypes.to(embeddings.dtype))
-    return OwnClass(clamp_cosine((embeddings * units).sum(dim=1)), norms)
+    cosine = clamp_cosine((embeddings * units).sum(dim=1))
+    return OwnClass(cosine, norms, dim=embeddings.shape[1])

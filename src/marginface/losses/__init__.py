@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from marginface.errors import unknown_name
 from marginface.losses.adaface import AdaFace
 from marginface.losses.arcface import ArcFace
-from marginface.losses.base import Loss, OwnClass, SoftmaxLoss
+from marginface.losses.base import Batch, Loss, OwnClass, SoftmaxLoss
 from marginface.losses.cosface import CosFace
 from marginface.losses.curricularface import CurricularFace
 from marginface.losses.elasticface import (
@@ -19,6 +19,7 @@ from marginface.losses.elasticface import (
     ElasticFaceCos,
     ElasticFaceCosPlus,
 )
+from marginface.losses.lh2face import LH2Face
 from marginface.losses.magface import MagFace
 from marginface.losses.sface import SFace
 from marginface.losses.softmax import Softmax
@@ -37,7 +38,10 @@ LOSSES: dict[str, type[Loss]] = {
     "elasticface-cos": ElasticFaceCos,
     "elasticface-arc-plus": ElasticFaceArcPlus,
     "elasticface-cos-plus": ElasticFaceCosPlus,
+    "lh2face": LH2Face,
 }
+
+Default = float | str | bool | tuple[float, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +51,10 @@ class LossFacts:
     paper: str
     arxiv: str
     formula: str
-    defaults: dict[str, float | str | None]
+    defaults: dict[str, Default]
 
 
-def _defaults(kind: type[Loss]) -> dict[str, float | str | None]:
+def _defaults(kind: type[Loss]) -> dict[str, Default]:
     return {name: option.default for name, option in inspect.signature(kind).parameters.items()}
 
 
@@ -91,6 +95,7 @@ __all__ = [
     "LOSS_FACTS",
     "AdaFace",
     "ArcFace",
+    "Batch",
     "CosFace",
     "CurricularFace",
     "Elastic",
@@ -98,6 +103,7 @@ __all__ = [
     "ElasticFaceArcPlus",
     "ElasticFaceCos",
     "ElasticFaceCosPlus",
+    "LH2Face",
     "Loss",
     "LossFacts",
     "MagFace",

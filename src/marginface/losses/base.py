@@ -10,8 +10,18 @@ A head calls it once per batch, in this order:
     rows    = loss.row_losses(target, pooled, own)    and the head takes their mean
 
 `pooled` is all that crosses slices of the classes, so a head may stream or shard them and stay
-exact. A loss with terms over classes rather than rows adds a method of its own to this list; slices
-hold whole columns, so such terms are exact slice by slice too.
+exact. A loss whose terms are not of single rows may ask for more; the others pay nothing for it:
+
+    prepared      = loss.prepare(own)                 a number per row, once, for all slices
+    proxy rows    `has_proxy_rows`: every class present in the batch once more, its unit prototype
+                  in the role of a sample of length `proxy_norm`. These rows stand below the samples
+                  in `others` and `class_terms`, which see their number as `own.proxies`
+    sums          += loss.class_terms(cosines, is_own, own)     `class_sums` numbers, slice by slice
+    batch terms   = loss.batch_terms(own, Batch(...))           added to the mean of the rows
+
+Slices hold whole columns, so terms that join the rows of a class are exact slice by slice too, and
+their sums add up over slices: a head that shards the classes adds `sums` over its processes, with
+the gradient passed on unchanged, as it joins `pooled`.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from marginface.axes import Float, Int, Tensor
+from marginface.axes import Bool, Float, Int, Tensor
 from marginface.losses.options import check_positive
 
 
@@ -34,11 +44,36 @@ class OwnClass:
         cosine: Cosine with the own class, shape (batch,), within [-1, 1].
         norms: Lengths of the features, shape (batch,).
         state: What `observe` returned for this batch, without gradient.
+        dim: Length of a feature vector, 0 where only the equation of a row is asked for.
+        proxies: How many of the last rows are proxy rows; their cosine is 1.
+        prepared: What `prepare` returned, with gradient, 0 for proxy rows; None for nothing.
     """
 
     cosine: Tensor
     norms: Tensor
     state: Tensor | None = None
+    dim: int = 0
+    proxies: int = 0
+    prepared: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the walk over the classes leaves for terms that are not of single rows.
+
+    Args:
+        labels: Class of each sample, shape (batch,).
+        pooled: The pool of each sample, shape (batch,).
+        pooled_proxies: The pool of each proxy row, shape (proxies,); empty if none were asked for.
+        sums: What `class_terms` returned, summed over all classes, shape (class_sums,).
+        classes: Number of classes.
+    """
+
+    labels: Tensor
+    pooled: Tensor
+    pooled_proxies: Tensor
+    sums: Tensor
+    classes: int
 
 
 class Loss(nn.Module, ABC):
@@ -48,6 +83,9 @@ class Loss(nn.Module, ABC):
     arxiv: ClassVar[str]
     formula: ClassVar[str]
     pool: ClassVar[Literal["logsumexp", "sum"]]
+    # Not class variables: they may depend on the options.
+    has_proxy_rows: bool = False
+    class_sums: int = 0
 
     def observe(
         self, cosine_y: Float[Tensor, " batch"], norms: Float[Tensor, " batch"]
@@ -70,6 +108,31 @@ class Loss(nn.Module, ABC):
         self, target: Float[Tensor, " batch"], pooled: Float[Tensor, " batch"], own: OwnClass
     ) -> Float[Tensor, " batch"]:
         """Join the own class's term and the pooled others into one loss per row."""
+
+    def prepare(self, own: OwnClass) -> Float[Tensor, " batch"] | None:
+        """Return what every slice would compute of the rows again, or None; gradients flow."""
+        return None
+
+    def proxy_norm(self, own: OwnClass) -> Float[Tensor, ""]:
+        """Return the length of the proxy rows, without gradient; asked if `has_proxy_rows`."""
+        raise NotImplementedError(f"{type(self).__name__} has no proxy rows")
+
+    def class_terms(
+        self,
+        cosines: Float[Tensor, "rows classes"],
+        is_own: Bool[Tensor, "rows classes"],
+        own: OwnClass,
+    ) -> Float[Tensor, " sums"]:
+        """Return sums over these classes of terms that join rows; asked if `class_sums` > 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no terms of classes")
+
+    def batch_terms(self, own: OwnClass, batch: Batch) -> dict[str, Tensor]:
+        """Return scalars by name that the head adds to the mean of the rows, and logs."""
+        return {}
+
+    def statistics(self, rows: Float[Tensor, " batch"], own: OwnClass) -> dict[str, Tensor]:
+        """Return further scalars to log, from the row losses and what is known of each row."""
+        return {}
 
     @abstractmethod
     def logits(

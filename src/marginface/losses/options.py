@@ -1,7 +1,7 @@
 """The checks of constructor options, each with its hint."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Real
 
 from marginface.errors import unknown_name
@@ -42,3 +42,19 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     known = list(choices)
     if value not in known:
         raise unknown_name(name, value, known)
+
+
+def check_at_least_zero(name: str, value: float) -> None:
+    """Raise unless `value` is finite and at least 0."""
+    check_number(name, value)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and at least 0, got {value}")
+
+
+def check_numbers(name: str, values: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return a tuple or list of `count` numbers, each finite and at least 0, as a tuple."""
+    if not isinstance(values, list | tuple) or len(values) != count:
+        raise ValueError(f"{name} must be {count} numbers, got {values!r}")
+    for value in values:
+        check_at_least_zero(name, value)
+    return tuple(float(value) for value in values)
