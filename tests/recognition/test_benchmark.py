@@ -9,17 +9,20 @@ import pytest
 from marginface.backbones import folded_sface_onnx, make_backbone
 from marginface.data import PackWriter, read_pairs
 from marginface.data.packing import pack_folder
+from marginface.data.pairs import picture_stem
 from marginface.data.sources import open_images
 from marginface.errors import DataError, ProtocolFileError, WeightsError
 from marginface.recognition import (
     PUBLIC_MODELS,
+    SCORES,
+    MatchThreshold,
     ModelContract,
     Recognizer,
     embed_source,
     evaluate_pairs,
     score_pairs,
 )
-from marginface.recognition.benchmark import cosines
+from marginface.recognition.similarity import cosines, row_scores
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 CONTRACT = ModelContract(architecture="iresnet_tiny", dim=16, input_size=(32, 32))
@@ -186,6 +189,105 @@ def test_flip_average_of_the_contract_is_stated(folder: Path, pairs: Path) -> No
     flips = Recognizer.from_backbone(backbone, replace(CONTRACT, flip_average=True), name="tiny")
     record = evaluate_pairs(flips, folder, pairs, is_aligned=True, resamples=10)
     assert record["flip_average"] is True
+
+
+def test_norms_are_those_of_the_mean_feature(tiny: Recognizer) -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    for flip_average in (False, True):
+        raw = tiny.network.features(faces)
+        if flip_average:
+            raw = (raw + tiny.network.features(faces, is_mirrored=True)) / 2
+        options = {"flip_average": flip_average, "batch_size": 5}
+        embeddings, norms = tiny.embed_with_norms(faces, **options)
+        np.testing.assert_allclose(norms, np.linalg.norm(raw, axis=1), rtol=1e-6)
+        np.testing.assert_allclose(embeddings * norms[:, None], raw, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(embeddings, tiny.embed_aligned(faces, **options))
+
+
+def test_quality_is_the_lower_of_two_and_other_scores_read_it(
+    tiny: Recognizer, folder: Path, pairs: Path
+) -> None:
+    source, listed = open_images(folder), read_pairs(pairs)
+    scored = {
+        score: score_pairs(tiny, source, listed, score=score, is_aligned=True) for score in SCORES
+    }
+    embedded = embed_source(tiny, source, range(len(source.names)), is_aligned=True)
+    places = {name.rpartition(".")[0]: row for row, name in enumerate(source.names)}
+    for pair, (one, other) in enumerate(zip(listed.first, listed.second, strict=True)):
+        rows = [places[picture_stem(*picture)] for picture in (one, other)]
+        quality = min(embedded.norms[row] for row in rows)
+        cosine = float(embedded.embeddings[rows[0]] @ embedded.embeddings[rows[1]])
+        for found in scored.values():
+            assert found.quality[pair] == pytest.approx(quality, rel=1e-5)
+        if not scored["cosine"].failed[pair]:
+            assert scored["cosine"].scores[pair] == pytest.approx(cosine, abs=1e-5)
+            values = [embedded.norms[row : row + 1] for row in rows]
+            units = [embedded.embeddings[row : row + 1] for row in rows]
+            expected = row_scores("vmf-mutual", *units, *values)[0]
+            assert scored["vmf-mutual"].scores[pair] == pytest.approx(expected, abs=1e-4)
+    assert {score: found.score for score, found in scored.items()} == {s: s for s in SCORES}
+    with pytest.raises(ValueError, match="did you mean 'vmf-mutual'"):
+        score_pairs(tiny, source, listed, score="vmf-mutal")
+
+
+def test_a_threshold_on_cosines_is_left_out_under_another_score(
+    folder: Path, pairs: Path, tiny: Recognizer
+) -> None:
+    contract = replace(CONTRACT, threshold=MatchThreshold(value=0.5, fmr=0.1, fixed_on="there"))
+    fixed = Recognizer.from_backbone(tiny.network.backbone, contract, name="fixed")
+    options = {"is_aligned": True, "resamples": 10}
+    plain = evaluate_pairs(fixed, folder, pairs, **options)
+    assert plain["at_model_threshold"]["threshold"] == 0.5
+    assert plain["score"]["name"] == "cosine"
+    assert "at_model_threshold" not in plain["refused"]
+    other = evaluate_pairs(fixed, folder, pairs, score="vmf-symmetric", **options)
+    assert other["at_model_threshold"] is None
+    assert other["refused"]["at_model_threshold"] == (
+        "the model's threshold is a cosine, the score here is vmf-symmetric"
+    )
+    assert other["score"]["name"] == "vmf-symmetric"
+    assert "nats" in other["score"]["meaning"]
+
+
+def test_the_record_holds_error_versus_reject(tiny: Recognizer, folder: Path, pairs: Path) -> None:
+    record = evaluate_pairs(tiny, folder, pairs, is_aligned=True, at_fmr=0.5, resamples=20)
+    rejection = record["rejection"]
+    # One picture cannot be read as it is, so one mated pair has no score; the wall can.
+    assert rejection["failed_pairs_left_out"] == 1
+    assert rejection["fnmr"]["pairs"] + rejection["fmr"]["pairs"] == 7
+    assert rejection["target_fmr"] == 0.5
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    few = evaluate_pairs(tiny, folder, pairs, is_aligned=True, resamples=10)["rejection"]
+    assert "FMR 0.01 cannot be seen in 4 non-mated" in few["refused"]
+    none = evaluate_pairs(tiny, folder, pairs, is_aligned=True, at_fmr=None, resamples=10)
+    assert "rejection" not in none
+
+
+def test_the_record_holds_groups(
+    tiny: Recognizer, folder: Path, pairs: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "who.csv"
+    people = sorted({name.split("/")[0] for name in open_images(folder).names})
+    rows = [f"{who}/{who}_000{n}.jpg,{who[0]}" for who in people for n in (1, 2)]
+    table.write_text("\n".join(["picture,initial", *rows]) + "\n")
+    record = evaluate_pairs(
+        tiny,
+        folder,
+        pairs,
+        is_aligned=True,
+        at_fmr=0.5,
+        groups=table,
+        group_by="initial",
+        resamples=10,
+    )
+    found = {row["name"]: row for row in record["groups"]["rows"]}
+    assert record["groups"]["column"] == "initial"
+    # Macron's third picture is not in the table.
+    assert record["groups"]["unlabelled_pairs"] == 1
+    assert (found["all"]["mated"], found["all"]["nonmated"]) == (4, 4)
+    assert (found["j"]["mated"], found["e"]["mated"]) == (2, 1)
+    assert found["different groups"]["nonmated"] == 4
+    assert record["data"]["groups"] == "who.csv"
 
 
 def test_same_record_twice(tiny: Recognizer, folder: Path, pairs: Path) -> None:

@@ -6,13 +6,19 @@ import numpy as np
 
 from marginface.comparison.plan import ComparisonPlan
 from marginface.data import ImageSource, PairList
+from marginface.errors import DataError
 from marginface.files import atomic_path, sha256_of
 from marginface.recognition import Recognizer
-from marginface.recognition.benchmark import PairScores, score_pairs
+from marginface.recognition.pair_scores import PairScores, score_pairs
+
+SCORE = "cosine"
+# Changes when more is kept than before, so that older files are computed again.
+FORMAT = "scores-2"
+KEPT = ("key", "score", "scores", "quality", "failed", "pictures", "failures")
 
 
 def score_model(
-    model: Path, source: ImageSource, pairs: PairList, plan: ComparisonPlan
+    model: Path, source: ImageSource, pairs: PairList, plan: ComparisonPlan, *, digest: str
 ) -> PairScores:
     """Score all pairs of a plan with a model file, or read the scores written before.
 
@@ -21,18 +27,22 @@ def score_model(
         source: The pictures of the pairs.
         pairs: The list.
         plan: Says where the pairs are and whether mirrored faces count.
+        digest: Of the pictures the pairs name, from `fingerprint_of`.
     """
     # Whatever the scores depend on is in the key; another key means they are computed again.
     key = " ".join(
-        [sha256_of(model), sha256_of(plan.pairs), _digest(source), str(plan.flip_average)]
+        [FORMAT, SCORE, sha256_of(model), sha256_of(plan.pairs), digest, str(plan.flip_average)]
     )
     path = model.with_name("scores.npz")
-    if (kept := _read(path, key, pairs)) is not None:
-        return kept
+    if path.is_file():
+        found, kept_key = _read(path, pairs)
+        if found is not None and kept_key == key:
+            return found
     scored = score_pairs(
         Recognizer.load(model),
         source,
         pairs,
+        score=SCORE,
         flip_average=plan.flip_average,
         where=f"--images {plan.images}",
     )
@@ -40,7 +50,9 @@ def score_model(
         np.savez(
             file,
             key=np.array(key),
+            score=np.array(scored.score),
             scores=scored.scores,
+            quality=scored.quality,
             failed=scored.failed,
             pictures=np.array(scored.pictures),
             failures=np.array(scored.failures, dtype=np.str_).reshape(-1, 2),
@@ -48,18 +60,36 @@ def score_model(
     return scored
 
 
-def _digest(source: ImageSource) -> str:
-    return str(getattr(source, "fingerprint", f"{source.path} {len(source.names)}"))
+def read_scores(path: str | Path, pairs: PairList) -> PairScores:
+    """Read the scores kept beside a model of a comparison.
 
+    Args:
+        path: A `scores.npz`.
+        pairs: The list they were computed for.
 
-def _read(path: Path, key: str, pairs: PairList) -> PairScores | None:
+    Raises:
+        DataError: If the file is absent, older than this format, or of a list of another length.
+    """
+    path = Path(path)
     if not path.is_file():
-        return None
+        raise DataError(f"{path} does not exist; give the scores.npz beside a compared model")
+    found, _ = _read(path, pairs)
+    if found is None:
+        raise DataError(
+            f"{path} must hold {', '.join(KEPT)} of {len(pairs):,} pairs, got an older file or "
+            "another list; run the comparison again to renew it"
+        )
+    return found
+
+
+def _read(path: Path, pairs: PairList) -> tuple[PairScores | None, str]:
     with np.load(path, allow_pickle=False) as kept:
-        if str(kept["key"]) != key:
-            return None
-        return PairScores(
+        if not set(KEPT) <= set(kept.files) or kept["scores"].shape != (len(pairs),):
+            return None, ""
+        scored = PairScores(
             scores=kept["scores"],
+            quality=kept["quality"],
+            score=str(kept["score"]),
             failed=kept["failed"],
             is_mated=pairs.is_mated,
             folds=pairs.fold,
@@ -68,3 +98,4 @@ def _read(path: Path, key: str, pairs: PairList) -> PairScores | None:
             pictures=int(kept["pictures"]),
             failures=[(str(name), str(why)) for name, why in kept["failures"]],
         )
+        return scored, str(kept["key"])

@@ -1,15 +1,14 @@
 """A whole comparison: train, score, judge, record."""
 
+import hashlib
 import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from marginface.comparison.margins import margin_curve
 from marginface.comparison.pictures import worst_pairs
@@ -28,15 +27,15 @@ from marginface.evaluation import (
     PairRecord,
     compare_records,
     det_curve,
-    judge_pairs,
     score_histogram,
     thin,
 )
-from marginface.files import write_atomically
+from marginface.files import sha256_of, write_atomically
 from marginface.losses import LOSSES
 from marginface.progress import track
 from marginface.recognition import save_model
-from marginface.recognition.benchmark import PairScores
+from marginface.recognition.benchmark import fingerprint_of
+from marginface.recognition.pair_scores import PairScores, judge_scores
 from marginface.training import LossConfig, TrainConfig, TrainResult, read_log
 from marginface.training.build import build_parts, make_contract, open_training_data, versions
 from marginface.training.config import flat
@@ -56,7 +55,8 @@ def compare_losses(
         command: How to do this again, for the record.
 
     Returns:
-        The record, as written to `results.json`.
+        The record, as written to `results.json`. Where that file was made of the same plan, pairs,
+        pictures, models and versions, as its `key` says, it is returned as it is.
 
     Raises:
         DataError: If pictures cannot be used.
@@ -69,32 +69,27 @@ def compare_losses(
     results = train_runs(plan, out, jobs=jobs)
     references = {name: _reference_model(plan, name, out) for name in plan.references}
     models = [result.model_path for result in results] + list(references.values())
-    scored = dict(
-        zip(
-            models,
-            [score_model(m, source, pairs, plan) for m in track(models, "score the pairs")],
-            strict=True,
-        )
-    )
-    by_loss = {
-        loss.name: [
-            (run.seed, result)
-            for run, result in zip(planned_runs(plan, out), results, strict=True)
-            if run.loss == loss
-        ]
-        for loss in plan.losses
+    digest = fingerprint_of(source, pairs)
+    key = _key(plan, pack, digest, models)
+    if (kept := _kept_record(out / RESULTS, key)) is not None:
+        return kept
+    scored = {
+        model: score_model(model, source, pairs, plan, digest=digest)
+        for model in track(models, "score the pairs")
     }
-    names = [*by_loss, *references]
+    by_loss = _by_loss(plan, out, results)
+    paths = {name: [result.model_path for _, result in by_loss[name]] for name in by_loss}
+    paths |= {name: [path] for name, path in references.items()}
     judged = {
-        name: _judge(
-            [scored[r.model_path] for _, r in by_loss[name]]
-            if name in by_loss
-            else [scored[references[name]]],
-            plan,
+        name: judge_scores(
+            [scored[path] for path in paths[name]],
+            fmr_targets=plan.fmr_targets,
+            resamples=plan.resamples,
         )
-        for name in track(names, "draw the intervals")
+        for name in track(list(paths), "draw the intervals")
     }
     record = _head(plan, pack, source, pairs, judged[plan.baseline], command, jobs)
+    record["key"] = key
     record["references"] = {name: judged[name].as_dict() for name in references}
     record["losses"] = {
         loss.name: _loss_record(loss, by_loss[loss.name], judged, scored, source, pairs, plan)
@@ -102,6 +97,16 @@ def compare_losses(
     }
     write_atomically(out / RESULTS, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return record
+
+
+def _by_loss(
+    plan: ComparisonPlan, out: Path, results: Sequence[TrainResult]
+) -> dict[str, list[tuple[int, TrainResult]]]:
+    runs = list(zip(planned_runs(plan, out), results, strict=True))
+    return {
+        loss.name: [(run.seed, result) for run, result in runs if run.loss == loss]
+        for loss in plan.losses
+    }
 
 
 def _open_evaluation(plan: ComparisonPlan) -> tuple[PairList, ImageSource]:
@@ -133,19 +138,29 @@ def _reference_model(plan: ComparisonPlan, name: str, out: Path) -> Path:
     return path
 
 
-def _judge(runs: Sequence[PairScores], plan: ComparisonPlan) -> PairRecord:
-    one = runs[0]
-    return judge_pairs(
-        np.stack([run.scores for run in runs]),
-        one.is_mated,
-        first_identity=one.first_identity,
-        second_identity=one.second_identity,
-        folds=one.folds,
-        fmr_targets=plan.fmr_targets,
-        resamples=plan.resamples,
-        failed=np.stack([run.failed for run in runs]),
-        failure_to_acquire=one.failure_to_acquire,
-    )
+def _key(
+    plan: ComparisonPlan, pack: PackedFaces, digest: str, models: Sequence[Path]
+) -> dict[str, str]:
+    """Return digests of all a record depends on; where they are equal the record would be too."""
+    said = json.dumps(asdict(plan), sort_keys=True, default=str)
+    trained = " ".join(sha256_of(model) for model in models)
+    return {
+        "plan": hashlib.sha256(said.encode()).hexdigest(),
+        "training_pack": pack.fingerprint,
+        "pairs": sha256_of(plan.pairs),
+        "pictures": digest,
+        "models": hashlib.sha256(trained.encode()).hexdigest(),
+        "versions": json.dumps(versions(), sort_keys=True),
+    }
+
+
+def _kept_record(path: Path, key: dict[str, str]) -> dict[str, Any] | None:
+    """Return the record written before, if it was made of the same plan and the same files."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("key") == key else None
 
 
 def _head(

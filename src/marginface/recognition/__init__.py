@@ -1,26 +1,35 @@
 """Detect, align, embed, compare: the `Recognizer`, and the model file with its contract."""
 
-from marginface.recognition.benchmark import PairScores, evaluate_pairs, score_pairs
+from marginface.recognition.benchmark import evaluate_pairs
 from marginface.recognition.contract import MatchThreshold, ModelContract, TrainingData
+from marginface.recognition.freeze import write_with_threshold
 from marginface.recognition.model_file import load_model, read_contract, save_model
+from marginface.recognition.pair_scores import PairScores, judge_scores, score_pairs
+from marginface.recognition.picture_table import PairGroups, pair_groups
 from marginface.recognition.public import PUBLIC_MODELS, load_public_model
 from marginface.recognition.recognizer import Recognizer, Verification
+from marginface.recognition.similarity import SCORES
 from marginface.recognition.sources import EmbeddedPictures, embed_source
 
 __all__ = [
     "PUBLIC_MODELS",
+    "SCORES",
     "EmbeddedPictures",
     "MatchThreshold",
     "ModelContract",
+    "PairGroups",
     "PairScores",
     "Recognizer",
     "TrainingData",
     "Verification",
     "embed_source",
     "evaluate_pairs",
+    "judge_scores",
     "load_model",
     "load_public_model",
+    "pair_groups",
     "read_contract",
     "save_model",
     "score_pairs",
+    "write_with_threshold",
 ]

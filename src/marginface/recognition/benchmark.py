@@ -1,130 +1,36 @@
-"""Judge a model on a list of pairs: pictures in, a record with intervals out.
-
-Only the pictures that stand in a pair are read, and each is embedded once. A picture in which no
-face is found, or that cannot be read, is a failure to acquire: it is counted, and its pairs match
-at no threshold.
-"""
+"""Judge a model on a list of pairs: pictures in, a record with intervals out."""
 
 import hashlib
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from marginface.data.packs import PackedFaces
-from marginface.data.pairs import PairList, picture_stem, read_pairs, resolve_pairs
+from marginface.data.pairs import PairList, picture_stem, read_pairs
 from marginface.data.sources import ImageSource, open_images
-from marginface.evaluation import FMR_TARGETS, PairRecord, judge_pairs
-from marginface.evaluation.scores import FAILED
+from marginface.errors import UndefinedRateError
+from marginface.evaluation import (
+    FMR_TARGETS,
+    error_versus_reject,
+    freeze_threshold,
+    judge_groups,
+    rates_at,
+)
+from marginface.evaluation.thresholds import check_supported
 from marginface.files import sha256_of
 from marginface.recognition.contract import MatchThreshold
+from marginface.recognition.pair_scores import PairScores, judge_scores, score_pairs, stem_of
+from marginface.recognition.picture_table import PairGroups, pair_groups
 from marginface.recognition.recognizer import Recognizer
-from marginface.recognition.sources import embed_source
+from marginface.recognition.similarity import SCORES
 
 # A record names so many failed pictures; it always counts them all.
 NAMED_FAILURES = 50
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PairScores:
-    """The score of every pair of a list, under one model, with all the judge needs.
-
-    Args:
-        scores: Cosines, shape (pairs,); -inf where a picture failed.
-        failed: Whether a picture of the pair failed, shape (pairs,).
-        is_mated: Whether both pictures show one person, shape (pairs,).
-        folds: The fold of each pair, shape (pairs,).
-        first_identity: The person on each first picture.
-        second_identity: The person on each second picture.
-        pictures: How many different pictures the pairs name.
-        failures: (name, reason) of each of those that failed.
-    """
-
-    scores: NDArray[np.float64]
-    failed: NDArray[np.bool_]
-    is_mated: NDArray[np.bool_]
-    folds: NDArray[np.int64]
-    first_identity: list[str]
-    second_identity: list[str]
-    pictures: int
-    failures: list[tuple[str, str]]
-
-    @property
-    def failure_to_acquire(self) -> float:
-        """Share of the pictures that failed."""
-        return len(self.failures) / self.pictures
-
-
-def score_pairs(
-    recognizer: Recognizer,
-    source: ImageSource,
-    pairs: PairList,
-    *,
-    is_aligned: bool | None = None,
-    flip_average: bool | None = None,
-    where: str = "",
-) -> PairScores:
-    """Score every pair with one model.
-
-    Args:
-        recognizer: The model.
-        source: The pictures; those a pack left out count as failures to acquire.
-        pairs: The list.
-        is_aligned: Whether the pictures are crops on the contract's template; None for yes if they
-            are a pack and no if they are a folder.
-        flip_average: See `Recognizer.embed_aligned`.
-        where: Where the pictures come from, for messages.
-
-    Raises:
-        ProtocolFileError: If the list names a picture that is not there.
-        ModelFileError: If the network gives NaN, infinity or another length.
-    """
-    left_out = {name: f"{reason}: {detail}" for name, reason, detail in source.left_out}
-    is_aligned = source.is_aligned if is_aligned is None else is_aligned
-    rows = resolve_pairs(pairs, source.names, left_out=left_out, where=where)
-    used = np.unique(np.concatenate(rows))
-    used = used[used >= 0]
-    embedded = embed_source(
-        recognizer,
-        source,
-        used,
-        is_aligned=is_aligned,
-        flip_average=flip_average,
-    )
-    # One row more, at the end, for the pictures that were left out: index -1.
-    embeddings = np.concatenate([embedded.embeddings, np.zeros_like(embedded.embeddings[:1])])
-    gone = np.append(embedded.failed, True)
-    places = [np.where(row < 0, len(used), np.searchsorted(used, row)) for row in rows]
-    failed = gone[places[0]] | gone[places[1]]
-    scores = cosines(embeddings[places[0]], embeddings[places[1]])
-    stems = {picture_stem(*picture) for picture in [*pairs.first, *pairs.second]}
-    missing = [(name, why) for name, why in left_out.items() if _stem(name) in stems]
-    return PairScores(
-        scores=np.where(failed, FAILED, scores),
-        failed=failed,
-        is_mated=pairs.is_mated,
-        folds=pairs.fold,
-        first_identity=[identity for identity, _ in pairs.first],
-        second_identity=[identity for identity, _ in pairs.second],
-        pictures=len(stems),
-        failures=[*embedded.failures, *missing],
-    )
-
-
-def cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the scores of pairs of unit embeddings, row by row, in [-1, 1].
-
-    Summed in float64, so that the order of the two and the size of the batch change nothing.
-    """
-    products = np.einsum("pd,pd->p", first.astype(np.float64), second.astype(np.float64))
-    return np.clip(products, -1, 1)
+QUALITY = "the shorter of the two features, averaged over the mirrored face where that is"
 
 
 def evaluate_pairs(
@@ -132,9 +38,15 @@ def evaluate_pairs(
     images: str | Path,
     pairs: str | Path,
     *,
+    score: str = "cosine",
     is_aligned: bool | None = None,
     flip_average: bool | None = None,
     fmr_targets: Sequence[float] = FMR_TARGETS,
+    at_fmr: float | None = 0.01,
+    groups: str | Path | None = None,
+    group_by: str = "",
+    bins: int = 3,
+    freeze_fmr: float | None = None,
     seed: int = 0,
     resamples: int = 1000,
 ) -> dict[str, Any]:
@@ -144,47 +56,59 @@ def evaluate_pairs(
         recognizer: The model.
         images: A folder in LFW's layout (PERSON/PERSON_0001.jpg), as it is, or a pack.
         pairs: The list, in LFW's format.
+        score: How two faces are compared, a row of `SCORES`; the record states it.
         is_aligned: See `score_pairs`.
         flip_average: See `Recognizer.embed_aligned`; the record states it.
         fmr_targets: FMR targets, fractions in (0, 1).
+        at_fmr: The common threshold of error versus reject and of groups is fixed at this FMR;
+            None leaves error versus reject out.
+        groups: A table of pictures, see `pair_groups`; None for none.
+        group_by: Its column.
+        bins: How many groups a column of numbers is cut into.
+        freeze_fmr: State the threshold at this FMR with its support, for use elsewhere.
         seed: Seed of the bootstrap.
         resamples: Draws of the bootstrap.
 
     Raises:
+        ValueError: If no score is called so.
         DataError: If the folder is missing or empty.
-        ProtocolFileError: If the list does not parse, or names a picture that is not there.
-        UndefinedRateError: If no pair can be judged at all.
+        ProtocolFileError: If a list does not parse, or names a picture that is not there.
+        UndefinedRateError: If no pair can be judged at all, or too few to freeze a threshold on.
         ModelFileError: If the network gives NaN, infinity or another length.
     """
     started = time.perf_counter()
     images, pairs = Path(images), Path(pairs)
-    # The list first: it is quick to read, and embedding is not.
+    # The lists first: they are quick to read, and embedding is not.
     listed = read_pairs(pairs)
+    labelled = None if groups is None else pair_groups(listed, groups, group_by, bins=bins)
+    if freeze_fmr is not None:
+        check_supported(freeze_fmr, int((~listed.is_mated).sum()))
     source = open_images(images)
     is_aligned = source.is_aligned if is_aligned is None else is_aligned
     scored = score_pairs(
         recognizer,
         source,
         listed,
+        score=score,
         is_aligned=is_aligned,
         flip_average=flip_average,
         where=f"--images {images}",
     )
     embedded = time.perf_counter()
-    judged = judge_scores(scored, fmr_targets=fmr_targets, seed=seed, resamples=resamples)
+    draws = {"seed": seed, "resamples": resamples}
+    judged = judge_scores(scored, fmr_targets=fmr_targets, **draws).as_dict()
     return {
         "model": recognizer.name,
-        **judged.as_dict(),
+        "score": {"name": score, "meaning": SCORES[score]},
+        **judged,
         **_acquisition(scored),
-        "at_model_threshold": _rates_at(recognizer.contract.threshold, scored),
+        **_threshold_part(recognizer.contract.threshold, scored, judged["refused"]),
+        **_rejection(scored, at_fmr, **draws),
+        **_groups(scored, labelled, 0.01 if at_fmr is None else at_fmr, **draws),
+        **_frozen(scored, freeze_fmr),
         "protocol": _protocol(listed),
         **_settings(recognizer, is_aligned=is_aligned, flip_average=flip_average),
-        "data": {
-            "images": images.name,
-            "pairs": pairs.name,
-            "pairs_sha256": sha256_of(pairs),
-            "fingerprint": _fingerprint(source, images, listed),
-        },
+        "data": _data(images, pairs, groups, fingerprint_of(source, listed)),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": _versions(),
         "seconds": {
@@ -194,36 +118,34 @@ def evaluate_pairs(
     }
 
 
-def judge_scores(
-    scored: PairScores,
-    *,
-    fmr_targets: Sequence[float] = FMR_TARGETS,
-    seed: int = 0,
-    resamples: int = 1000,
-) -> PairRecord:
-    """Judge scored pairs, failures to acquire included.
+def fingerprint_of(source: ImageSource, pairs: PairList) -> str:
+    """Return a pack's own, or a digest of the named files of a folder, in order of their name."""
+    if isinstance(source, PackedFaces):
+        return source.fingerprint
+    stems = {picture_stem(*picture) for picture in [*pairs.first, *pairs.second]}
+    digest = hashlib.sha256()
+    for name in sorted(source.names):
+        if stem_of(name) in stems:
+            digest.update(f"{name} {sha256_of(source.path / name)}\n".encode())
+    return digest.hexdigest()
 
-    Args:
-        scored: From `score_pairs`.
-        fmr_targets: FMR targets, fractions in (0, 1).
-        seed: Seed of the bootstrap.
-        resamples: Draws of the bootstrap.
 
-    Raises:
-        UndefinedRateError: If there is no mated or no non-mated pair.
-    """
-    return judge_pairs(
-        scored.scores,
-        scored.is_mated,
-        first_identity=scored.first_identity,
-        second_identity=scored.second_identity,
-        folds=scored.folds,
-        fmr_targets=fmr_targets,
-        seed=seed,
-        resamples=resamples,
-        failed=scored.failed,
-        failure_to_acquire=scored.failure_to_acquire,
-    )
+def _data(images: Path, pairs: Path, groups: str | Path | None, fingerprint: str) -> dict[str, str]:
+    data = {
+        "images": images.name,
+        "pairs": pairs.name,
+        "pairs_sha256": sha256_of(pairs),
+        "fingerprint": fingerprint,
+    }
+    if groups is not None:
+        data |= {"groups": Path(groups).name, "groups_sha256": sha256_of(Path(groups))}
+    return data
+
+
+def _frozen(scored: PairScores, fmr: float | None) -> dict[str, Any]:
+    if fmr is None:
+        return {}
+    return {"frozen_threshold": freeze_threshold(scored.scores, scored.is_mated, fmr=fmr).as_dict()}
 
 
 def _acquisition(scored: PairScores) -> dict[str, Any]:
@@ -252,22 +174,67 @@ def _settings(
     }
 
 
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0] or name
-
-
-def _rates_at(threshold: MatchThreshold | None, scored: PairScores) -> dict[str, Any] | None:
+def _threshold_part(
+    threshold: MatchThreshold | None, scored: PairScores, refused: dict[str, str]
+) -> dict[str, Any]:
     """State what the model's own threshold, fixed elsewhere, does on these pairs."""
     if threshold is None:
-        return None
-    is_match = scored.scores >= threshold.value
-    return {
+        return {"at_model_threshold": None, "refused": refused}
+    if scored.score != "cosine":
+        reason = f"the model's threshold is a cosine, the score here is {scored.score}"
+        return {"at_model_threshold": None, "refused": refused | {"at_model_threshold": reason}}
+    fmr, fnmr = rates_at(scored.scores, scored.is_mated, threshold.value)
+    found = {
         "threshold": threshold.value,
         "fixed_on": threshold.fixed_on,
         "stated_fmr": threshold.fmr,
-        "fmr": float(is_match[~scored.is_mated].mean()),
-        "fnmr": float(1 - is_match[scored.is_mated].mean()),
+        "fmr": fmr,
+        "fnmr": fnmr,
     }
+    return {"at_model_threshold": found, "refused": refused}
+
+
+def _rejection(
+    scored: PairScores, at_fmr: float | None, *, seed: int, resamples: int
+) -> dict[str, Any]:
+    if at_fmr is None:
+        return {}
+    try:
+        found = error_versus_reject(
+            scored.scores,
+            scored.is_mated,
+            scored.quality,
+            first_identity=scored.first_identity,
+            second_identity=scored.second_identity,
+            target_fmr=at_fmr,
+            seed=seed,
+            resamples=resamples,
+            failed=scored.failed,
+        ).as_dict()
+    except UndefinedRateError as reason:
+        found = {"refused": str(reason)}
+    return {"rejection": {"quality": QUALITY, **found}}
+
+
+def _groups(
+    scored: PairScores, groups: PairGroups | None, at_fmr: float, *, seed: int, resamples: int
+) -> dict[str, Any]:
+    if groups is None:
+        return {}
+    record = judge_groups(
+        scored.scores,
+        scored.is_mated,
+        first_identity=scored.first_identity,
+        second_identity=scored.second_identity,
+        first_group=groups.first,
+        second_group=groups.second,
+        order=groups.order,
+        target_fmr=at_fmr,
+        seed=seed,
+        resamples=resamples,
+        failed=scored.failed,
+    )
+    return {"groups": {"column": groups.column, "bins": groups.bins, **record.as_dict()}}
 
 
 def _protocol(pairs: PairList) -> str:
@@ -278,18 +245,6 @@ def _protocol(pairs: PairList) -> str:
         f"LFW pairs, {len(pairs):,} in {folds} folds, "
         f"each fold judged at the best threshold of the other {folds - 1}"
     )
-
-
-def _fingerprint(source: ImageSource, images: Path, pairs: PairList) -> str:
-    """Return the pack's own, or a digest of the named files of a folder, in order of their name."""
-    if isinstance(source, PackedFaces):
-        return source.fingerprint
-    stems = {picture_stem(*picture) for picture in [*pairs.first, *pairs.second]}
-    digest = hashlib.sha256()
-    for name in sorted(source.names):
-        if _stem(name) in stems:
-            digest.update(f"{name} {sha256_of(images / name)}\n".encode())
-    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

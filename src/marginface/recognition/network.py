@@ -67,15 +67,15 @@ class TorchNetwork(Network):
 
     def __init__(self, backbone: nn.Module, contract: ModelContract) -> None:
         super().__init__(contract)
-        self._backbone = backbone.eval()
+        self.backbone = backbone.eval()
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw features (batch, dim) of ready inputs (batch, 3, height, width)."""
-        parameter = next(self._backbone.parameters())
+        parameter = next(self.backbone.parameters())
         with torch.inference_mode():
             # A fifth faster on CPUs, and the weights may stay as they are.
             images = torch.from_numpy(inputs).contiguous(memory_format=torch.channels_last)
-            features = self._backbone(images.to(parameter.device))
+            features = self.backbone(images.to(parameter.device))
             return features.float().cpu().numpy()
 
 

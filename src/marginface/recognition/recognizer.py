@@ -143,6 +143,29 @@ class Recognizer:
             ValueError: If the faces are not uint8 of that shape.
             ModelFileError: If the network gives NaN, infinity or another length.
         """
+        return self.embed_with_norms(faces, flip_average=flip_average, batch_size=batch_size)[0]
+
+    def embed_with_norms(
+        self,
+        faces: NDArray[np.uint8],
+        *,
+        flip_average: bool | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the embeddings of `embed_aligned` and the lengths of their features, shape (n,).
+
+        Where the mirrored face is added, the length is that of the mean of both features, so that
+        it stays on the scale the training gave it: κ, for a loss that reads it as one.
+
+        Args:
+            faces: See `embed_aligned`, and so all others.
+            flip_average: Add the mirrored face; None for what the contract says.
+            batch_size: Faces a pass.
+
+        Raises:
+            ValueError: If the faces are not uint8 of that shape.
+            ModelFileError: If the network gives NaN, infinity or another length.
+        """
         if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[-1] != 3:
             raise ValueError(
                 f"faces must be uint8 of shape (n, height, width, 3), "
@@ -152,13 +175,17 @@ class Recognizer:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         is_averaged = self.contract.flip_average if flip_average is None else flip_average
         embeddings = np.empty((len(faces), self.contract.dim), np.float32)
+        norms = np.empty(len(faces), np.float32)
         for start in range(0, len(faces), batch_size):
             batch = faces[start : start + batch_size]
             features = self.network.features(batch)
             if is_averaged:
                 features = features + self.network.features(batch, is_mirrored=True)
-            embeddings[start : start + batch_size] = normalise(torch.from_numpy(features)).numpy()
-        return embeddings
+            raw, rows = torch.from_numpy(features), slice(start, start + batch_size)
+            embeddings[rows] = normalise(raw).numpy()
+            lengths = torch.linalg.vector_norm(raw, dim=-1)
+            norms[rows] = (lengths / 2 if is_averaged else lengths).numpy()
+        return embeddings, norms
 
     def embed(
         self, picture: Picture, *, is_aligned: bool = False, flip_average: bool | None = None

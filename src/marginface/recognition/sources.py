@@ -25,11 +25,14 @@ class EmbeddedPictures:
 
     Args:
         embeddings: Unit rows, shape (n, dim); rows of failed pictures are zero.
+        norms: Lengths of the features before division, shape (n,); 0 for failed pictures. Their
+            quality, where the training made the length one.
         failed: Whether no face could be acquired, shape (n,).
         failures: (name, reason) of each failed picture.
     """
 
     embeddings: NDArray[np.float32]
+    norms: NDArray[np.float32]
     failed: NDArray[np.bool_]
     failures: list[tuple[str, str]]
 
@@ -65,12 +68,13 @@ def embed_source(
     detector = None if is_aligned else recognizer.detector
     acquire = partial(_acquire, source, detector, recognizer.contract.input_size)
     embeddings = np.zeros((len(indices), recognizer.contract.dim), np.float32)
+    norms = np.zeros(len(indices), np.float32)
     failures: dict[int, str] = {}
     waiting: dict[int, NDArray[np.uint8]] = {}
 
     def embed_waiting() -> None:
         faces = np.stack(list(waiting.values()))
-        embeddings[list(waiting)] = recognizer.embed_aligned(
+        embeddings[list(waiting)], norms[list(waiting)] = recognizer.embed_with_norms(
             faces, flip_average=flip_average, batch_size=batch_size
         )
         waiting.clear()
@@ -88,6 +92,7 @@ def embed_source(
         embed_waiting()
     return EmbeddedPictures(
         embeddings=embeddings,
+        norms=norms,
         failed=np.isin(np.arange(len(indices)), list(failures)),
         failures=[(source.names[int(indices[place])], why) for place, why in failures.items()],
     )
