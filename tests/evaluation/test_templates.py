@@ -94,6 +94,7 @@ def test_a_template_without_an_acquired_face_has_failed():
 @pytest.mark.parametrize("scores_at_once", [1 << 23, 300])
 def test_pair_scores_equal_float64(order, scores_at_once, monkeypatch):
     monkeypatch.setattr(module, "SCORES", scores_at_once)
+    monkeypatch.setattr(module, "SLAB", scores_at_once)
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(150, 16))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)

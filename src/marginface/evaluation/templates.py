@@ -18,6 +18,7 @@ Source: Crosswhite et al., "Template adaptation for face verification and identi
 Differs: a template all of whose features are 0 (no face was acquired) stays 0 and is marked failed.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,12 +29,15 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from marginface.evaluation.scores import FAILED
 
 # Faces and templates of one pooling product: the block of faces stays in a core's cache.
-FACES = 256
-TEMPLATES = 24
-# Numbers of one block of scores: 32 MiB of float32.
-SCORES = 1 << 23
+FACES = 128
+TEMPLATES = 16
+# Scores of one product where the list is in order (16 MiB of float32), and where it is not.
+SCORES = 1 << 22
+SLAB = 1 << 26
 # A product inside a large matrix costs about a hundredth of one gathered on its own.
 GATHER_COST = 100
+# Pairs of one first row that must stand together for the list to count as in order.
+RUN = 64
 ROWS = 1 << 14
 
 Codes = NDArray[np.int64]
@@ -143,13 +147,13 @@ def pair_cosines(embeddings: Rows, first: Codes, second: Codes) -> Rows:
         second: Row of the second, shape (pairs,).
     """
     scores = np.empty(len(first), dtype=embeddings.dtype)
-    used = [np.flatnonzero(np.bincount(side, minlength=1)) for side in (first, second)]
-    if used[0].size * used[1].size > GATHER_COST * len(first):
+    products = math.prod(np.count_nonzero(np.bincount(side)) for side in (first, second))
+    if products > GATHER_COST * len(first):
         _gathered(embeddings, first, second, scores)
-    elif np.count_nonzero(np.diff(first)) * 64 < len(first):
+    elif np.count_nonzero(first[1:] != first[:-1]) * RUN < len(first):
         _along_list(embeddings, first, second, scores)
     else:
-        _by_slabs(embeddings, (first, second), (used[0], used[1]), scores)
+        _by_slabs(embeddings, first, second, scores)
     return np.clip(scores, -1, 1, out=scores)
 
 
@@ -238,36 +242,43 @@ def _gathered(embeddings: Rows, first: Codes, second: Codes, scores: Rows) -> No
 
 def _along_list(embeddings: Rows, first: Codes, second: Codes, scores: Rows) -> None:
     """Walk down a list whose first sides stand in runs, so that a stretch of it needs few rows."""
-    others = np.flatnonzero(np.bincount(second))
+    others, place = _places(second, len(embeddings))
     wide = np.ascontiguousarray(embeddings[others].T)
-    place = np.zeros(len(embeddings), dtype=np.int64)
-    place[others] = np.arange(others.size)
-    starts = np.append(0, np.flatnonzero(np.diff(first)) + 1)
+    starts = np.append(0, np.flatnonzero(first[1:] != first[:-1]) + 1)
     ends = np.append(starts[1:], len(first))
-    most = max(1, SCORES // others.size)
-    for run in range(0, starts.size, most):
-        last = min(run + most, starts.size) - 1
-        rows = slice(starts[run], ends[last])
-        products = embeddings[first[starts[run : last + 1]]] @ wide
-        of_run = np.repeat(np.arange(last + 1 - run), ends[run : last + 1] - starts[run : last + 1])
-        cells = of_run * others.size + place[second[rows]]
-        np.take(products.ravel(), cells, out=scores[rows], mode="clip")
+    tall = max(1, SCORES // others.size)
+    for begin in range(0, starts.size, tall):
+        runs = range(begin, min(begin + tall, starts.size))
+        products = embeddings[first[starts[runs]]] @ wide
+        for row, run in enumerate(runs):
+            pairs = slice(starts[run], ends[run])
+            cells = np.take(place, second[pairs], mode="clip")
+            np.take(products[row], cells, out=scores[pairs], mode="clip")
 
 
-def _by_slabs(
-    embeddings: Rows, sides: tuple[Codes, Codes], used: tuple[Codes, Codes], scores: Rows
-) -> None:
+def _by_slabs(embeddings: Rows, first: Codes, second: Codes, scores: Rows) -> None:
     """Multiply some first rows by all second ones, and pick their pairs from the whole list."""
-    wide = np.ascontiguousarray(embeddings[used[1]].T)
-    place = [np.zeros(len(embeddings), dtype=np.int64) for _ in used]
-    for column, rows in zip(place, used, strict=True):
-        column[rows] = np.arange(rows.size)
-    tall = max(1, SCORES // used[1].size)
-    for start in range(0, used[0].size, tall):
-        products = (embeddings[used[0][start : start + tall]] @ wide).ravel()
-        for begin in range(0, len(scores), SCORES // 8):
-            part = slice(begin, begin + SCORES // 8)
-            of_first = place[0][sides[0][part]]
-            chosen = np.flatnonzero((of_first >= start) & (of_first < start + tall))
-            cells = (of_first[chosen] - start) * used[1].size + place[1][sides[1][part][chosen]]
-            scores[begin + chosen] = products[cells]
+    ones, place = _places(first, len(embeddings))
+    others, other_place = _places(second, len(embeddings))
+    wide = np.ascontiguousarray(embeddings[others].T)
+    slabs = -(-ones.size * others.size // SLAB)
+    tall = -(-ones.size // slabs)
+    for start in range(0, ones.size, tall):
+        products = (embeddings[ones[start : start + tall]] @ wide).ravel()
+        for begin in range(0, len(scores), ROWS):
+            pairs = slice(begin, begin + ROWS)
+            rows = np.take(place, first[pairs], mode="clip") - start
+            cells = rows * others.size + np.take(other_place, second[pairs], mode="clip")
+            if slabs == 1:
+                np.take(products, cells, out=scores[pairs], mode="clip")
+                continue
+            chosen = np.flatnonzero((rows >= 0) & (rows < tall))
+            scores[begin + chosen] = np.take(products, cells[chosen], mode="clip")
+
+
+def _places(side: Codes, rows: int) -> tuple[Codes, Codes]:
+    """Return the rows a side of the list uses, and where each row of all stands among them."""
+    used = np.flatnonzero(np.bincount(side, minlength=rows))
+    place = np.zeros(rows, dtype=np.int64)
+    place[used] = np.arange(used.size)
+    return used, place
