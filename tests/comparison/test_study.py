@@ -1,18 +1,26 @@
 """A whole comparison on patterns instead of faces: small enough for seconds."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from marginface.comparison import ComparisonPlan, compare_losses
+from marginface.comparison import (
+    ComparisonPlan,
+    compare_losses,
+    judge_models_in_groups,
+    read_scores,
+)
 from marginface.comparison import study as study_module
 from marginface.comparison.margins import margin_curve
 from marginface.comparison.runs import planned_runs
-from marginface.data import PackedFaces, make_pairs, write_pairs
-from marginface.errors import CheckpointMismatchError, ProtocolFileError
+from marginface.data import PackedFaces, make_pairs, read_pairs, write_pairs
+from marginface.data.pairs import picture_stem
+from marginface.errors import CheckpointMismatchError, DataError, ProtocolFileError
+from marginface.recognition import pair_groups
 from marginface.training import LossConfig
 from tests.training.tiny import assert_same_tensors, tiny_config, write_pack
 
@@ -86,7 +94,99 @@ def test_a_second_call_trains_and_scores_nothing(
 
     monkeypatch.setattr("marginface.comparison.scoring.score_pairs", refuse)
     assert compare_losses(plan, done, command="marginface compare …") == before
+    # Nor where the record is gone and only the scores are left.
+    (done / "results.json").unlink()
+    assert compare_losses(plan, done, command="marginface compare …") == before
     assert models == {path: path.stat().st_mtime_ns for path in done.rglob("*.safetensors")}
+
+
+def test_a_finished_comparison_is_not_judged_again(
+    plan: ComparisonPlan, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(done, out)
+    before = json.loads((out / "results.json").read_text())
+    assert set(before["key"]) == {
+        "plan",
+        "training_pack",
+        "pairs",
+        "pictures",
+        "models",
+        "versions",
+    }
+    judged: list[int] = []
+    judge = study_module.judge_scores
+    monkeypatch.setattr(
+        study_module,
+        "judge_scores",
+        lambda runs, **options: judged.append(1) or judge(runs, **options),
+    )
+    assert compare_losses(plan, out) == before
+    assert not judged
+    # Another number of resamples is another plan, so is another set of weights.
+    again = compare_losses(replace(plan, resamples=20), out)
+    assert len(judged) == 3
+    assert again["key"]["plan"] != before["key"]["plan"]
+    assert again["key"]["models"] == before["key"]["models"]
+    assert (
+        again["losses"]["softmax"]["metrics"]["auc"]["low"]
+        != (before["losses"]["softmax"]["metrics"]["auc"]["low"])
+    )
+    (out / "results.json").write_text("{cut off")
+    assert compare_losses(plan, out)["losses"] == before["losses"]
+    model = out / "references/untrained/model.safetensors"
+    model.write_bytes((out / "runs/softmax/seed-0/model.safetensors").read_bytes())
+    changed = compare_losses(plan, out)
+    assert changed["key"]["models"] != before["key"]["models"]
+    assert changed["references"] != before["references"]
+
+
+def test_kept_scores_in_groups(plan: ComparisonPlan, done: Path, tmp_path: Path) -> None:
+    pairs = read_pairs(plan.pairs)
+    scored = {
+        name: [read_scores(done / f"runs/{name}/seed-{seed}/scores.npz", pairs) for seed in (0, 1)]
+        for name in ("softmax", "elasticface-cos-plus")
+    }
+    names = sorted({picture_stem(*picture) for picture in [*pairs.first, *pairs.second]})
+    blur = np.random.default_rng(0).normal(size=len(names))
+    lines = [f"{name}.png,{value}" for name, value in zip(names, blur, strict=True)]
+    (tmp_path / "blur.csv").write_text("\n".join(["picture,blur", *lines]))
+    groups = pair_groups(pairs, tmp_path / "blur.csv", "blur", bins=2)
+    table = judge_models_in_groups(scored, groups, baseline="softmax", target_fmr=0.1, resamples=20)
+    assert json.loads(json.dumps(table, allow_nan=False)) == table
+    rows = {name: model["rows"] for name, model in table["models"].items()}
+    assert [row["name"] for row in rows["softmax"]] == ["all", *groups.order, "different groups"]
+    record = json.loads((done / "results.json").read_text())
+    for name, whole in rows.items():
+        metrics = record["losses"][name]["metrics"]
+        assert whole[0]["fnmr"]["value"] == pytest.approx(metrics["fnmr_at_fmr_0.1"]["value"])
+    assert "difference" not in table["models"]["softmax"]
+    apart = table["models"]["elasticface-cos-plus"]["difference"]
+    for place, row in enumerate(rows["elasticface-cos-plus"]):
+        expected = row["fnmr"]["value"] - rows["softmax"][place]["fnmr"]["value"]
+        assert apart[row["name"]]["fnmr"]["value"] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="did you mean 'softmax'"):
+        judge_models_in_groups(scored, groups, baseline="sofmax")
+
+
+def test_kept_scores_that_do_not_fit(plan: ComparisonPlan, done: Path, tmp_path: Path) -> None:
+    pairs = read_pairs(plan.pairs)
+    kept = done / "runs/softmax/seed-0/scores.npz"
+    with pytest.raises(DataError, match="does not exist"):
+        read_scores(tmp_path / "scores.npz", pairs)
+    other = make_pairs(
+        [f"p{n}/p{n}_000{k}.png" for n in range(9) for k in (1, 2)],
+        folds=1,
+        pairs_per_fold=2,
+        seed=0,
+    )
+    with pytest.raises(DataError, match=r"must hold key, .* of 4 pairs"):
+        read_scores(kept, other)
+    with np.load(kept) as parts:
+        old = {name: parts[name] for name in parts.files if name != "quality"}
+    np.savez(tmp_path / "scores.npz", **old)
+    with pytest.raises(DataError, match="got an older file"):
+        read_scores(tmp_path / "scores.npz", pairs)
 
 
 def test_another_plan_in_the_same_folder_is_refused(plan: ComparisonPlan, done: Path) -> None:
