@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from marginface.errors import unknown_name
 
-ViewTerm = Literal["canon", "flip", "cycle"]
-RecogniserInput = Literal["image", "canon", "canon+depth", "image+canon+depth"]
-Statistics = Literal["kept", "shared"]
+VIEW_TERMS = ("canon", "flip", "cycle")
+FR_INPUTS = ("image", "canon", "canon+depth", "image+canon+depth")
+STATISTICS = ("kept", "shared")
 IMAGE = "image"
 
 
@@ -60,8 +59,8 @@ class ReconstructionConfig:
     view_terms: tuple[str, ...] = ("canon", "flip")
     ramp_start: float = 0.1
     ramp_end: float = 0.25
-    canon_statistics: Statistics = "kept"
-    fr_input: RecogniserInput = "image"
+    canon_statistics: str = "kept"
+    fr_input: str = "image"
     lr: float = 1e-4
     weight_decay: float = 5e-4
 
@@ -77,14 +76,12 @@ class ReconstructionConfig:
                 f"[0, 1], got {self.ramp_start} and {self.ramp_end}"
             )
         for term in self.view_terms:
-            if term not in get_args(ViewTerm):
-                raise unknown_name("reconstruction.view_terms", term, get_args(ViewTerm))
-        if self.fr_input not in get_args(RecogniserInput):
-            raise unknown_name("reconstruction.fr_input", self.fr_input, get_args(RecogniserInput))
-        if self.canon_statistics not in get_args(Statistics):
-            raise unknown_name(
-                "reconstruction.canon_statistics", self.canon_statistics, get_args(Statistics)
-            )
+            if term not in VIEW_TERMS:
+                raise unknown_name("reconstruction.view_terms", term, VIEW_TERMS)
+        if self.fr_input not in FR_INPUTS:
+            raise unknown_name("reconstruction.fr_input", self.fr_input, FR_INPUTS)
+        if self.canon_statistics not in STATISTICS:
+            raise unknown_name("reconstruction.canon_statistics", self.canon_statistics, STATISTICS)
 
     def canon_weight_at(self, share: float) -> float:
         """Return λ_canon when a share of the run in [0, 1] is done.

@@ -46,7 +46,7 @@ def perceptual(
     drawn: Float[Tensor, "batch channels h w"],
     picture: Float[Tensor, "batch channels h w"],
     mask: Bool[Tensor, "batch rows columns"],
-    sigma: Float[Tensor, "batch part part"] | None = None,
+    sigma: Float[Tensor, "batch tall wide"] | None = None,
 ) -> Float[Tensor, ""]:
     """Return E_p over feature maps; without σ, half the mean squared difference.
 
