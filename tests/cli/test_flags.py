@@ -1,8 +1,10 @@
 """The settings a command line can name; a new one is added here on purpose or not at all."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
 
+from marginface.cli.evaluate import evaluate
 from marginface.cli.overrides import overrides_class
 from marginface.training import TrainConfig
 
@@ -57,6 +59,25 @@ FLAGS = """
     time_limit_s
 """
 
+EVALUATE = """
+    at_fmr
+    bins
+    flip_average
+    fmr
+    freeze_fmr
+    group_by
+    groups
+    images
+    json
+    model
+    out_model
+    pairs
+    resamples
+    score
+    seed
+    weights
+"""
+
 
 def dotted(kind: type, prefix: str = "") -> Iterator[str]:
     for field in dataclasses.fields(kind):
@@ -68,3 +89,7 @@ def dotted(kind: type, prefix: str = "") -> Iterator[str]:
 
 def test_every_field_of_the_config_is_a_flag_and_no_other() -> None:
     assert sorted(dotted(overrides_class(TrainConfig))) == FLAGS.split()
+
+
+def test_the_settings_of_evaluate() -> None:
+    assert sorted(inspect.signature(evaluate).parameters) == EVALUATE.split()
