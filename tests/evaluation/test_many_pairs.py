@@ -96,6 +96,7 @@ def test_every_draw_equals_the_plain_bootstrap(digits, cuts, gather_cost, monkey
     monkeypatch.setattr(many_bootstrap, "CUTS", cuts)
     monkeypatch.setattr(many_bootstrap, "GATHER_COST", gather_cost)
     monkeypatch.setattr(many_bootstrap, "BLOCK", 5000)
+    monkeypatch.setattr(many_bootstrap, "SLICE", 16)
     scores, first, second = people(np.random.default_rng(1), digits=digits)
     plain = IdentityBootstrap(first, second, seed=5, resamples=50)
     ranked = RankedPairs(scores, first == second, None)

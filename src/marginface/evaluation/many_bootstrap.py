@@ -15,8 +15,9 @@ Source: as `bootstrap`; the segments are ours.
 Differs: nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,10 @@ EXACT = 1 << 24
 BLOCK = 1 << 18
 # Persons for which a matrix of all their pairs still fits: 256 MiB of float32.
 DENSE = 8192
-# Gathering the weights of so many pairs costs as much as a product over this many pairs of persons.
-GATHER_COST = 16
+# Gathering the weight of a pair costs as much as a product over so many pairs of persons.
+GATHER_COST = 32
+# Pairs gathered at a time: their weights are added exactly in float32 and stay in a core's cache.
+SLICE = 256
 
 
 class ManyPairs:
@@ -54,8 +57,8 @@ class ManyPairs:
 
     def __init__(
         self,
-        mated: NDArray[np.floating],
-        nonmated: NDArray[np.floating],
+        mated: NDArray[np.floating[Any]],
+        nonmated: NDArray[np.floating[Any]],
         *,
         mated_identity: Codes,
         first: Codes,
@@ -135,7 +138,7 @@ class ManyPairs:
 
     def _highest_refused(
         self, counts: Counts, ranked: Codes, cuts: Codes, above: Weights, allowed: Weights
-    ) -> NDArray[np.floating]:
+    ) -> NDArray[np.floating[Any]]:
         """Return in each resample the highest non-mated score that must not match."""
         refused = np.full(len(counts), -np.inf, dtype=self.nonmated.dtype)
         segment_of = (above <= allowed).sum(axis=0) - 1
@@ -144,15 +147,26 @@ class ManyPairs:
                 continue  # everything may match
             rows = np.flatnonzero(segment_of == segment)
             pairs = ranked[cuts[segment] : cuts[segment + 1]]
-            scores = self.nonmated[pairs]
-            for part, weights in _gathered(counts, rows, self.first[pairs], self.second[pairs]):
-                running = np.cumsum(weights, axis=1) + above[segment, part][:, None]
-                # The first pair that is one too many; those tied with it are refused with it.
-                place = np.argmax(running > allowed[part][:, None], axis=1)
-                refused[part] = scores[place]
+            left = allowed[rows] - above[segment, rows]
+            refused[rows] = self._first_too_many(np.ascontiguousarray(counts[rows].T), pairs, left)
         return refused
 
-    def _missed(self, counts: Counts, refused: NDArray[np.floating]) -> Weights:
+    def _first_too_many(
+        self, drawn: Counts, pairs: Codes, left: Weights
+    ) -> NDArray[np.floating[Any]]:
+        """Return the score of the first pair that is one too many; the tied are refused with it."""
+        found = np.full(left.size, -np.inf, dtype=self.nonmated.dtype)
+        for start in range(0, pairs.size, SLICE):
+            part = pairs[start : start + SLICE]
+            weights = _weights(drawn, self.first[part], self.second[part])
+            after = left - weights.sum(axis=0)
+            ends = np.flatnonzero((left >= 0) & (after < 0))
+            running = np.cumsum(weights[:, ends], axis=0, dtype=np.float64)
+            found[ends] = self.nonmated[part[np.argmax(running > left[ends], axis=0)]]
+            left = after
+        return found
+
+    def _missed(self, counts: Counts, refused: NDArray[np.floating[Any]]) -> Weights:
         fnmr = np.empty(refused.shape)
         matching = self.mated_ascending.size - np.searchsorted(
             self.mated_ascending, refused, side="right"
@@ -181,24 +195,20 @@ def pair_weights(counts: Counts, first: Codes, second: Codes) -> Weights:
         products = counts @ square
         if products.max() < EXACT:
             return np.einsum("ri,ri->r", products, counts, dtype=np.float64)
+    drawn = np.ascontiguousarray(counts.T)
     totals = np.zeros(len(counts))
-    for start in range(0, len(first), 1024):
-        pairs = slice(start, start + 1024)
-        weights = counts.take(first[pairs], axis=1) * counts.take(second[pairs], axis=1)
-        totals += weights.sum(axis=1, dtype=np.float64)
+    for start in range(0, len(first), SLICE):
+        part = slice(start, start + SLICE)
+        totals += _weights(drawn, first[part], second[part]).sum(axis=0)
     return totals
 
 
-def _gathered(
-    counts: Counts, rows: Codes, first: Codes, second: Codes
-) -> Iterator[tuple[Codes, Weights]]:
-    """Yield the pair weights of some resamples at a time, with their rows."""
-    most = max(1, BLOCK // max(first.size, 1))
-    for start in range(0, rows.size, most):
-        part = rows[start : start + most]
-        drawn = counts[part]
-        weights = drawn.take(first, axis=1) * drawn.take(second, axis=1)
-        yield part, weights.astype(np.float64)
+def _weights(drawn: Counts, first: Codes, second: Codes) -> Counts:
+    """Return c_i · c_j of some pairs, shape (pairs, resamples), of counts turned on their side."""
+    # Whole rows are copied at a time, which is ten times as fast as picking columns.
+    weights = drawn.take(first, axis=0)
+    weights *= drawn.take(second, axis=0)
+    return weights
 
 
 def _cuts(targets: Sequence[float], pairs: int, ranked: int) -> Codes:

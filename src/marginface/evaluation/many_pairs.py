@@ -155,10 +155,13 @@ def judge_many_pairs(
     if points and resamples:
         draws = many.fnmr(many.draws(seed=seed, resamples=resamples), list(points))
         drawn = {fnmr_name(target): row for target, row in zip(points, draws, strict=True)}
-    people = np.unique(np.concatenate([np.unique(first_identity), np.unique(second_identity)]))
+    seen = [
+        np.bincount(side, minlength=many.identities) for side in (first_identity, second_identity)
+    ]
+    people = int(np.count_nonzero(seen[0] + seen[1]))
     return PairRecord(
         metrics={
-            fnmr_name(target): _interval(point.fnmr, drawn.get(fnmr_name(target)), people.size)
+            fnmr_name(target): _interval(point.fnmr, drawn.get(fnmr_name(target)), people)
             for target, point in points.items()
         },
         refused={fnmr_name(target): reason for target, reason in refused.items()},
@@ -171,7 +174,7 @@ def judge_many_pairs(
             "failed_mated": int(np.isneginf(mated).sum()),
             "failed_nonmated": int(np.isneginf(nonmated).sum()),
         },
-        identities=people.size,
+        identities=people,
         run_values={fnmr_name(target): (point.fnmr,) for target, point in points.items()},
         seed=seed,
         resamples=resamples,
