@@ -28,7 +28,6 @@ Source: Debye's expansion and its u_k: NIST DLMF, section 10.41; densities: Mard
     "Directional Statistics", 2000, section 9.3.
 """
 
-import functools
 import math
 from typing import Any
 
@@ -161,7 +160,6 @@ def _expanded_mean(kappa: Tensor, dim: int) -> Tensor:
     return kappa * (1 / (q + nu) - (0.5 + bend) / q / q)
 
 
-@functools.cache
 def _corrections(dim: int) -> tuple[list[float], list[float], list[float]]:
     """Return the coefficients of U(t), of D(t) = (U(1) - U(t))/(1 - t) and of t·U'(t)."""
     nu = dim / 2 - 1
