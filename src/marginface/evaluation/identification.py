@@ -1,0 +1,322 @@
+"""One-to-many identification: is the right person found, and is a stranger left alone.
+
+A probe is compared with every gallery entry. It is *mated* if its person is enrolled.
+    rank      = 1 + entries of other people with score >= the best of the own person
+    CMC(k)    = share of mated probes with rank <= k
+    FPIR(t)   = share of non-mated probes with any entry >= t
+    FNIR(t,k) = share of mated probes whose own entry is < t or of rank > k;  DIR = 1 - FNIR
+A tie with a stranger counts against the system. A probe or entry without a face scores -inf: mated,
+it is never found; non-mated, it raises no alarm.
+
+Threshold rules for FNIR at a target FPIR, named in the records:
+    iso     the lowest threshold whose FPIR does not exceed the target; each gallery alone.
+    newer   public IJB code since 2020: each gallery alone; the score at place
+            max(int(f · n) - 1, 0) of the n non-mated probes' best, descending; above it, and of
+            rank 1, a mated probe is found.
+    older   public IJB code before: both galleries together, so that every probe is mated; the
+            score at place ceil(f · probes) of all scores with other people; above it, whatever the
+            rank, a probe is found. Its alarms are comparisons, not searches: no FPIR at all.
+
+Source: ISO/IEC 19795-1 (terms); Grother and Ngan, NIST FRVT part 2; insightface, ijb_1n.py and
+    Keras_insightface, ijb_evals.py (the rules only, no code).
+Differs: nothing.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from marginface.errors import UndefinedRateError, unknown_name
+from marginface.evaluation.scores import FAILED
+from marginface.evaluation.verification import COUNT_NUDGE
+
+RULES = ("iso", "newer", "older")
+FPIR_TARGETS = (1e-1, 1e-2)
+RANKS = (1, 5, 10, 20)
+# Scores of one block of probes with the gallery: 16 MiB of float32.
+BLOCK = 1 << 22
+
+Scores = NDArray[np.floating[Any]]
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searches:
+    """What came of each probe's search in one gallery.
+
+    Attributes:
+        own: Best score with the own person; -inf for non-mated probes, shape (probes,).
+        other: Best score with anybody else, shape (probes,).
+        rank: Of the own person, from 1; 0 for non-mated probes, shape (probes,).
+        is_mated: Whether the person is enrolled, shape (probes,).
+        gallery: Number of entries.
+    """
+
+    own: Scores
+    other: Scores
+    rank: Codes
+    is_mated: NDArray[np.bool_]
+    gallery: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSetPoint:
+    """FNIR at one target FPIR under one rule.
+
+    `fpir` is the share of non-mated searches that raise an alarm at this threshold; None under
+    "older", which knows no non-mated search.
+    """
+
+    rule: str
+    target: float
+    threshold: float
+    fpir: float | None
+    fnir: float
+    mated: int
+    nonmated: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the point in plain types, ready for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def search_gallery(
+    probes: Scores,
+    gallery: Scores,
+    *,
+    probe_identity: ArrayLike,
+    gallery_identity: ArrayLike,
+) -> Searches:
+    """Compare every probe with every entry, a block of probes at a time; nothing is sorted.
+
+    Args:
+        probes: Unit rows, shape (probes, dim); a row of zeros is a probe without a face.
+        gallery: Unit rows, shape (entries, dim).
+        probe_identity: The person of each probe, whole numbers or names, shape (probes,).
+        gallery_identity: The person of each entry; a person may have several entries.
+
+    Raises:
+        ValueError: If shapes differ or a score is NaN.
+    """
+    _check_rows("probes", probes, probe_identity)
+    _check_rows("gallery", gallery, gallery_identity)
+    codes, order, starts = _entries(np.asarray(probe_identity), np.asarray(gallery_identity))
+    gallery = gallery[order]
+    failed = ~gallery.any(axis=1)
+    wide = np.ascontiguousarray(gallery.T)
+    count = len(probes)
+    own, other = np.full((2, count), FAILED, dtype=np.result_type(probes, gallery))
+    rank = np.zeros(count, dtype=np.int64)
+    for rows in _blocks(count, len(gallery)):
+        products = probes[rows] @ wide
+        products[:, failed] = FAILED
+        products[~probes[rows].any(axis=1)] = FAILED
+        _read_block(products, codes[rows], starts, own[rows], other[rows], rank[rows])
+    if np.isnan(own).any() or np.isnan(other).any():
+        raise ValueError("probes and gallery must be finite, got NaN among their scores")
+    return Searches(own=own, other=other, rank=rank, is_mated=codes >= 0, gallery=len(gallery))
+
+
+def cmc(searches: Searches | Sequence[Searches], ranks: Sequence[int] = RANKS) -> dict[int, float]:
+    """Return the share of mated probes found within each rank, over all the galleries' searches.
+
+    Raises:
+        UndefinedRateError: If no probe is mated.
+    """
+    found = np.concatenate([s.rank[s.is_mated] for s in _several(searches)])
+    if found.size == 0:
+        raise UndefinedRateError("CMC needs probes of enrolled people, got none")
+    return {rank: float(np.mean(found <= rank)) for rank in ranks}
+
+
+def fnir_at_fpir(
+    searches: Searches, target: float, *, rule: str = "iso", rank: int | None = None
+) -> OpenSetPoint:
+    """Measure FNIR at a target FPIR in one gallery.
+
+    Args:
+        searches: From `search_gallery`.
+        target: FPIR, a fraction in (0, 1).
+        rule: "iso" or "newer"; see the module. "older" takes both galleries: `older_point`.
+        rank: The own entry must be within this rank; None for any under "iso". "newer" asks for 1.
+
+    Raises:
+        UndefinedRateError: If there are no mated or too few non-mated probes.
+    """
+    if rule not in ("iso", "newer"):
+        raise unknown_name("rule", rule, ["iso", "newer"])
+    own, ranks = searches.own[searches.is_mated], searches.rank[searches.is_mated]
+    best = np.sort(searches.other[~searches.is_mated])
+    if own.size == 0:
+        raise UndefinedRateError("FNIR needs probes of enrolled people, got none")
+    refused = _highest_refused(best, target, rule)
+    within = 1 if rule == "newer" else rank
+    is_found = own > refused
+    if within is not None:
+        is_found &= ranks <= within
+    above = best.size - np.searchsorted(best, refused, side="right")
+    return OpenSetPoint(
+        rule=rule,
+        target=target,
+        threshold=float(np.nextafter(refused, refused.dtype.type(np.inf))),
+        fpir=float(above / best.size),
+        fnir=float(1 - is_found.mean()),
+        mated=own.size,
+        nonmated=best.size,
+    )
+
+
+def older_point(
+    probes: Scores,
+    gallery: Scores,
+    targets: Sequence[float] = FPIR_TARGETS,
+    *,
+    probe_identity: ArrayLike,
+    gallery_identity: ArrayLike,
+) -> dict[float, OpenSetPoint]:
+    """Measure FNIR by the older public rule, in all galleries put together.
+
+    Only the highest scores with other people are kept, by a running cut.
+
+    Args:
+        probes: Unit rows, shape (probes, dim).
+        gallery: Unit rows of all galleries, one entry per person.
+        targets: "FPIR" in this rule's sense.
+        probe_identity: The person of each probe.
+        gallery_identity: The person of each entry.
+
+    Raises:
+        ValueError: If a probe's person does not stand in the galleries exactly once.
+    """
+    codes, order, starts = _entries(np.asarray(probe_identity), np.asarray(gallery_identity))
+    entries = np.where(codes >= 0, np.diff(starts)[codes], 0)
+    if (entries != 1).any():
+        row = int(np.argmax(entries != 1))
+        raise ValueError(
+            f"rule older needs every probe's person in the galleries once, got {entries[row]} "
+            f"entries of {np.asarray(probe_identity)[row]}"
+        )
+    wide = np.ascontiguousarray(gallery[order].T)
+    wanted = [math.ceil(target * len(probes)) for target in targets]
+    own = np.empty(len(probes), dtype=np.result_type(probes, gallery))
+    highest = np.empty(0, dtype=own.dtype)
+    for rows in _blocks(len(probes), len(gallery)):
+        products = probes[rows] @ wide
+        place = np.arange(len(products)), starts[codes[rows]]
+        own[rows] = products[place]
+        products[place] = FAILED
+        if highest.size == max(wanted):
+            products = products[products > highest[0]]
+        highest = np.sort(np.concatenate([highest, products.ravel()]))[-max(wanted) :]
+    points = {}
+    for target, place_from_top in zip(targets, wanted, strict=True):
+        threshold = highest[-place_from_top]
+        points[target] = OpenSetPoint(
+            rule="older",
+            target=target,
+            threshold=float(threshold),
+            fpir=None,
+            fnir=float(1 - np.mean(own > threshold)),
+            mated=own.size,
+            nonmated=0,
+        )
+    return points
+
+
+def fnir_draws(
+    searches: Searches, target: float, counts: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """Return FNIR (rule iso, any rank) where each probe weighs as its person was drawn.
+
+    Args:
+        searches: From `search_gallery`.
+        target: FPIR, a fraction in (0, 1).
+        counts: Weight of each probe in each resample, shape (resamples, probes).
+
+    Returns:
+        Shape (resamples,); NaN where a resample holds no mated or no non-mated probe.
+    """
+    mated, strangers = np.flatnonzero(searches.is_mated), np.flatnonzero(~searches.is_mated)
+    strangers = strangers[np.argsort(-searches.other[strangers], kind="stable")]
+    mated = mated[np.argsort(-searches.own[mated], kind="stable")]
+    best, own = searches.other[strangers], searches.own[mated]
+    alarms = np.cumsum(counts[:, strangers], axis=1, dtype=np.float64)
+    hits = np.cumsum(counts[:, mated], axis=1, dtype=np.float64)
+    hits = np.concatenate([np.zeros((len(hits), 1)), hits], axis=1)
+    allowed = target * alarms[:, -1:] + COUNT_NUDGE
+    passing = (alarms <= allowed).sum(axis=1)
+    refused = np.append(best, FAILED)[passing]
+    found = np.take_along_axis(
+        hits, (own.size - np.searchsorted(own[::-1], refused, side="right"))[:, None], axis=1
+    )[:, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fnir = 1 - found / hits[:, -1]
+    return np.where((alarms[:, -1] > 0) & (hits[:, -1] > 0), fnir, np.nan)
+
+
+def _several(searches: Searches | Sequence[Searches]) -> Sequence[Searches]:
+    return [searches] if isinstance(searches, Searches) else searches
+
+
+def _blocks(probes: int, entries: int) -> Iterator[slice]:
+    rows = max(1, BLOCK // max(entries, 1))
+    for start in range(0, probes, rows):
+        yield slice(start, min(start + rows, probes))
+
+
+def _check_rows(name: str, rows: Scores, identity: ArrayLike) -> None:
+    if rows.ndim != 2 or len(rows) == 0 or np.shape(identity) != (len(rows),):
+        raise ValueError(
+            f"{name} must be rows of shape (n, dim) with one identity each, "
+            f"got {rows.shape} and identities of shape {np.shape(identity)}"
+        )
+
+
+def _entries(probe: NDArray[Any], gallery: NDArray[Any]) -> tuple[Codes, Codes, Codes]:
+    """Return each probe's person among the enrolled (or -1), the entries by person, and starts."""
+    people, codes = np.unique(gallery, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    starts = np.append(0, np.cumsum(np.bincount(codes)))
+    place = np.searchsorted(people, probe).clip(max=people.size - 1)
+    return np.where(people[place] == probe, place, -1), order, starts
+
+
+def _read_block(
+    products: Scores, codes: Codes, starts: Codes, own: Scores, other: Scores, rank: Codes
+) -> None:
+    """Fill in one block of probes; own entries are taken out of `products`."""
+    mated = np.flatnonzero(codes >= 0)
+    if starts.size - 1 == products.shape[1]:  # one entry a person
+        own[mated] = products[mated, codes[mated]]
+        products[mated, codes[mated]] = FAILED
+    else:
+        for row in mated:
+            entries = slice(starts[codes[row]], starts[codes[row] + 1])
+            own[row] = products[row, entries].max()
+            products[row, entries] = FAILED
+    other[:] = products.max(axis=1)
+    # Failed entries rank behind every score, also behind a failed own one.
+    beaten = (products[mated] >= own[mated, None]) & np.isfinite(products[mated])
+    rank[mated] = 1 + np.count_nonzero(beaten, axis=1)
+    rank[mated[~np.isfinite(own[mated])]] = products.shape[1] + 1
+
+
+def _highest_refused(best: Scores, target: float, rule: str) -> Any:
+    """Return the score above which a search returns somebody; `best` ascends."""
+    if not 0 < target < 1:
+        raise ValueError(f"target must be a fraction in (0, 1), got {target}")
+    if best.size == 0:
+        raise UndefinedRateError("FPIR needs probes of people who are not enrolled, got none")
+    if rule == "newer":
+        return best[::-1][max(int(best.size * target) - 1, 0)]
+    allowed = math.floor(target * best.size + COUNT_NUDGE)
+    if allowed == 0:
+        raise UndefinedRateError(
+            f"FPIR {target:g} cannot be seen in {best.size:,} non-mated searches; "
+            f"give at least {math.ceil(1 / target - COUNT_NUDGE):,}"
+        )
+    return best[-allowed - 1]
