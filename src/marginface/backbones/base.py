@@ -24,7 +24,9 @@ class Backbone(nn.Module, ABC):
         self._frozen_stages = 0
 
     @abstractmethod
-    def extract(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+    def extract(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch dim"]:
         """Return the features of images whose shape has been checked."""
 
     @abstractmethod

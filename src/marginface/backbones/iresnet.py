@@ -102,7 +102,9 @@ class IResNet(Backbone):
         # A learnt scale per value would fight with the unit length the loss asks for.
         self.features.weight.requires_grad_(False)
 
-    def extract(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+    def extract(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch dim"]:
         """Return the features of images whose shape has been checked."""
         x = self.prelu(self.bn1(self.conv1(images)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))

@@ -62,7 +62,9 @@ class MobileFaceNet(Backbone):
         self.features = nn.BatchNorm1d(dim)
         draw_convolutions(self)
 
-    def extract(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+    def extract(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch dim"]:
         """Return the features of images whose shape has been checked."""
         x = self.layer2(self.layer1(self.stem(images)))
         x = self.layer5(self.layer4(self.layer3(x)))

@@ -99,7 +99,9 @@ class SFaceNet(Backbone):
         # The public weights hold 1 there; as in IResNet it is not trained.
         self.features.weight.requires_grad_(False)
 
-    def extract(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+    def extract(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch dim"]:
         """Return the features of images whose shape has been checked."""
         # (v - 127.5) / 128 with v = 127.5 x + 127.5.
         x = self.stem(images * (_OFFSET * _FACTOR))

@@ -17,7 +17,9 @@ class TimmBackbone(Backbone):
         super().__init__(dim=dim, input_size=input_size)
         self.network = network
 
-    def extract(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+    def extract(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch dim"]:
         """Return the features of images whose shape has been checked."""
         return self.network(images)
 

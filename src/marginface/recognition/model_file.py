@@ -18,6 +18,10 @@ from marginface.backbones import make_backbone
 from marginface.errors import ModelFileError
 from marginface.files import write_atomically
 from marginface.recognition.contract import ModelContract, read_kind
+from marginface.reconstruction.fusion import fuse
+
+# The option of a contract under which a recogniser that looks at reconstructions keeps its config.
+FUSION = "fusion"
 
 
 def save_model(path: str | Path, backbone: nn.Module, contract: ModelContract) -> None:
@@ -138,10 +142,14 @@ def build_backbone(name: str, contract: ModelContract) -> nn.Module:
         raise ModelFileError(f"{name}: input_size must be square, got ({height}, {width})")
     try:
         with torch.random.fork_rng(devices=[]):
-            backbone = make_backbone(
-                contract.architecture, dim=contract.dim, input_size=height, **contract.options
+            options = dict(contract.options)
+            fusion = options.pop(FUSION, None)
+            backbone: nn.Module = make_backbone(
+                contract.architecture, dim=contract.dim, input_size=height, **options
             )
-    except (ValueError, TypeError) as cause:
+            if fusion is not None:
+                backbone = fuse(backbone, fusion, input_size=height)
+    except (ValueError, TypeError, KeyError) as cause:
         raise ModelFileError(f"{name}: {cause}") from cause
     return backbone
 

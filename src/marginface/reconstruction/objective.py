@@ -19,6 +19,7 @@ from torch import nn
 
 from marginface.axes import Float, Int, Tensor
 from marginface.reconstruction.config import IMAGE, ReconstructionConfig
+from marginface.reconstruction.fusion import FusedRecogniser, ImageAlone
 from marginface.reconstruction.reconstructor import Reconstructor, Scene, resize_pictures
 from marginface.reconstruction.stages import (
     at_rest,
@@ -59,6 +60,10 @@ class Objective:
         self.config = config
         self.reconstructor = reconstructor
         self.backbone = backbone
+        # A fused recogniser would reconstruct what it is shown; features are those of the picture.
+        self.feature_network = (
+            ImageAlone(backbone) if isinstance(backbone, FusedRecogniser) else backbone
+        )
         self.input_size = input_size
         self.source = None
         if config.decoder_input != IMAGE:
@@ -141,7 +146,7 @@ class Objective:
         """Return φ, scaled to a mean square of 1; the recogniser's weights take no gradient."""
         with at_rest(self.backbone):
             seen = map_at(
-                self.backbone, self.feature_stage, resize_pictures(pictures, self.input_size)
+                self.feature_network, self.feature_stage, resize_pictures(pictures, self.input_size)
             )
         return seen / seen.detach().square().mean(dim=(1, 2, 3), keepdim=True).add(1e-6).sqrt()
 

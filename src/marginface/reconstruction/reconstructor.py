@@ -10,6 +10,7 @@ Source: Wu et al., CVPR 2020, arXiv:1911.11130; He et al., CVPR 2022.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -96,7 +97,7 @@ class Reconstructor(nn.Module):
         super().__init__()
         if not 0 <= depth_range <= 0.3:
             raise ValueError(f"depth_range must lie in [0, 0.3], got {depth_range}")
-        self.options = {
+        self.options: dict[str, Any] = {
             "size": size,
             "width": width,
             "code": code,

@@ -12,7 +12,8 @@ from torch.optim import Adam
 from marginface.axes import Float, Int, Tensor
 from marginface.reconstruction import Objective, ReconstructionConfig, Reconstructor
 from marginface.reconstruction.config import IMAGE
-from marginface.reconstruction.stages import map_at, recorded, stage_of
+from marginface.reconstruction.fusion import FusedRecogniser, make_networks
+from marginface.reconstruction.stages import recorded
 
 BETAS = (0.9, 0.999)
 
@@ -88,7 +89,11 @@ class Branch:
 
     def live_tensors(self) -> dict[str, Tensor]:
         """Return every tensor a step may change, by name."""
-        tensors = {f"reconstruction/{k}": item for k, item in self.networks.state_dict().items()}
+        tensors = {}
+        # Part of the backbone's own tensors where that looks at reconstructions.
+        if self.config.fr_input == IMAGE:
+            state = self.networks.state_dict()
+            tensors = {f"reconstruction/{key}": item for key, item in state.items()}
         for name, parameter in self.networks.named_parameters():
             for kind, tensor in self.optimizer.state[parameter].items():
                 tensors[f"adam/{kind}/{name}"] = tensor
@@ -118,15 +123,13 @@ def build_branch(
     Raises:
         ValueError: If the config names a stage the recogniser does not have.
     """
-    networks = Reconstructor(
-        size=config.size,
-        width=config.width,
-        feature_shape=_feature_shape(config, backbone, input_size),
-        has_confidence=config.has_confidence,
-        depth_range=config.depth_range,
-        planes=config.planes,
-    ).to(device)
-    objective = Objective(config, networks, backbone, input_size=input_size)
+    networks = make_networks(config, backbone, input_size=input_size).to(device)
+    recogniser = backbone
+    if config.fr_input != IMAGE:
+        recogniser = FusedRecogniser(
+            backbone, networks, decoder_input=config.decoder_input, fr_input=config.fr_input
+        )
+    objective = Objective(config, networks, recogniser, input_size=input_size)
     optimizer = Adam(
         networks.parameters(), lr=config.lr, betas=BETAS, weight_decay=config.weight_decay
     )
@@ -138,24 +141,3 @@ def build_branch(
             "exp_avg_sq": torch.zeros_like(parameter),
         }
     return Branch(config=config, objective=objective, optimizer=optimizer, uses_bf16=uses_bf16)
-
-
-def _feature_shape(
-    config: ReconstructionConfig, backbone: nn.Module, input_size: int
-) -> tuple[int, int, int] | None:
-    if config.decoder_input == IMAGE:
-        return None
-    stage = stage_of(backbone, config.decoder_input, argument="reconstruction.decoder_input")
-    parameter = next(backbone.parameters())
-    was_training = backbone.training
-    backbone.eval()
-    with torch.no_grad():
-        blank = torch.zeros(1, 3, input_size, input_size, device=parameter.device)
-        shape = map_at(backbone, stage, blank).shape[1:]
-    backbone.train(was_training)
-    if len(shape) != 3:
-        raise ValueError(
-            f"reconstruction.decoder_input must name a stage whose output is a map, "
-            f"got {config.decoder_input!r} with shape {tuple(shape)}"
-        )
-    return (int(shape[0]), int(shape[1]), int(shape[2]))

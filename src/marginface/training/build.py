@@ -3,7 +3,6 @@
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,23 +11,20 @@ from torch.optim import SGD
 from torch.optim.swa_utils import AveragedModel
 
 from marginface.axes import Tensor
-from marginface.backbones import SFaceNet, load_public_sface, make_backbone
 from marginface.data import BatchLoader, PackedFaces, read_identity_list
-from marginface.errors import DataError, ModelFileError, WeightsError, unknown_name
+from marginface.errors import DataError
 from marginface.files import sha256_of
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
-from marginface.recognition import ModelContract, TrainingData, load_model, read_contract
+from marginface.recognition import ModelContract, TrainingData
+from marginface.recognition.model_file import FUSION
 from marginface.training.branch import Branch, build_branch
-from marginface.training.config import WITHOUT_EFFECT, BackboneConfig, TrainConfig
+from marginface.training.config import WITHOUT_EFFECT, TrainConfig
 from marginface.training.ema import make_ema
 from marginface.training.optimizer import freeze, make_optimizer
-from marginface.training.plain import flat
+from marginface.training.plain import flat, to_plain
 from marginface.training.seeds import random_stream
-from marginface.weights import PUBLIC_WEIGHTS
-
-SFACE = "sface"
-ONNX = ".onnx"
+from marginface.training.start import first_backbone, licence_note, weights_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +87,7 @@ def build_parts(config: TrainConfig, pack: PackedFaces) -> Parts:
         ModelFileError: If the file to start from does not hold this network.
     """
     with random_stream(config.seed, "backbone"):
-        backbone = _make_backbone(config.backbone)
+        backbone = first_backbone(config.backbone)
     with random_stream(config.seed, "loss"):
         loss = make_loss(config.loss.name, **config.loss.options)
     with random_stream(config.seed, "head"):
@@ -106,6 +102,8 @@ def build_parts(config: TrainConfig, pack: PackedFaces) -> Parts:
     if config.channels_last:
         backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     frozen = freeze(backbone, config.freeze)
+    # Before the optimiser: a recogniser that looks at reconstructions gets a wider convolution.
+    branch = _branch(config, backbone)
     optimizer = make_optimizer(
         backbone,
         head,
@@ -113,17 +111,9 @@ def build_parts(config: TrainConfig, pack: PackedFaces) -> Parts:
         layer_rates=config.layer_rates,
         head_lr_ratio=config.head_lr_ratio,
     )
+    if branch is not None:
+        backbone = branch.objective.backbone
     ema = None if config.ema_decay is None else make_ema(backbone, decay=config.ema_decay)
-    branch = None
-    if config.reconstruction is not None:
-        with random_stream(config.seed, "reconstruction"):
-            branch = build_branch(
-                config.reconstruction,
-                backbone,
-                input_size=config.backbone.input_size,
-                uses_bf16=config.precision == "bf16",
-                device=config.device,
-            )
     parts = Parts(
         backbone=backbone,
         head=head,
@@ -134,6 +124,19 @@ def build_parts(config: TrainConfig, pack: PackedFaces) -> Parts:
     )
     parts.start_training()
     return parts
+
+
+def _branch(config: TrainConfig, backbone: nn.Module) -> Branch | None:
+    if config.reconstruction is None:
+        return None
+    with random_stream(config.seed, "reconstruction"):
+        return build_branch(
+            config.reconstruction,
+            backbone,
+            input_size=config.backbone.input_size,
+            uses_bf16=config.precision == "bf16",
+            device=config.device,
+        )
 
 
 def open_training_data(config: TrainConfig) -> PackedFaces:
@@ -197,7 +200,7 @@ def run_identity(config: TrainConfig, pack: PackedFaces) -> dict[str, Any]:
     if config.reconstruction is None:
         # So that runs from before there was reconstruction can be gone on with.
         del decisive["reconstruction"]
-    if (file := _weights_file(config.backbone)) is not None:
+    if (file := weights_file(config.backbone)) is not None:
         decisive["backbone.weights"] = f"sha256 {sha256_of(file)}"
     return decisive | {
         "data.fingerprint": pack.fingerprint,
@@ -209,10 +212,13 @@ def run_identity(config: TrainConfig, pack: PackedFaces) -> dict[str, Any]:
 def make_contract(config: TrainConfig, pack: PackedFaces) -> ModelContract:
     """Return the contract that the run's model file carries."""
     side = config.backbone.input_size
+    fusion = {}
+    if config.reconstruction is not None and config.reconstruction.fr_input != "image":
+        fusion = {FUSION: to_plain(config.reconstruction)}
     name = str(pack.meta.get("name", config.data.path.name))
     return ModelContract(
         architecture=config.backbone.name,
-        options=dict(config.backbone.options),
+        options=dict(config.backbone.options) | fusion,
         input_size=(side, side),
         dim=config.backbone.dim,
         loss=config.loss.name,
@@ -223,7 +229,7 @@ def make_contract(config: TrainConfig, pack: PackedFaces) -> ModelContract:
             images=len(pack),
             fingerprint=pack.fingerprint,
         ),
-        licence_note=_licence_note(config, pack, name),
+        licence_note=licence_note(config, pack, name),
         versions=versions(),
     )
 
@@ -235,66 +241,3 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def _make_backbone(config: BackboneConfig) -> nn.Module:
-    backbone = make_backbone(
-        config.name, dim=config.dim, input_size=config.input_size, **config.options
-    )
-    file = _weights_file(config)
-    if config.weights == SFACE or (file is not None and file.suffix == ONNX):
-        if not isinstance(backbone, SFaceNet):
-            raise ValueError(
-                f"backbone.weights {config.weights!r} must go with backbone.name 'sface', "
-                f"got {config.name!r}"
-            )
-        load_public_sface(backbone, file)
-    elif file is not None:
-        _load_model_file(backbone, config, file)
-    return backbone
-
-
-def _weights_file(config: BackboneConfig) -> Path | None:
-    """Return the file the user names to start from, proven to be there; None for a public name."""
-    if config.weights is None or config.weights == SFACE:
-        return None
-    path = Path(config.weights)
-    if path.suffix not in {ONNX, ".safetensors"}:
-        raise unknown_name(
-            "backbone.weights", config.weights, [SFACE, "FILE.safetensors", "FILE.onnx"]
-        )
-    if not path.is_file():
-        raise WeightsError(f"backbone.weights must be a file or {SFACE!r}, got {path}, not found")
-    return path
-
-
-def _load_model_file(backbone: nn.Module, config: BackboneConfig, path: Path) -> None:
-    other, contract = load_model(path)
-    there = (contract.architecture, contract.dim, contract.input_size[0])
-    if there != (config.name, config.dim, config.input_size):
-        raise ModelFileError(
-            f"{path} must hold {config.name} with dim {config.dim} and input_size "
-            f"{config.input_size}, got {there[0]} with dim {there[1]} and input_size {there[2]}"
-        )
-    backbone.load_state_dict(other.state_dict())
-
-
-def _licence_note(config: TrainConfig, pack: PackedFaces, name: str) -> str:
-    notes = [str(pack.meta.get("licence", f"trained on {name}, whose terms are not stated"))]
-    if config.backbone.weights is not None:
-        notes.append(_start_note(_weights_file(config.backbone)))
-    return "; ".join(notes)
-
-
-def _start_note(file: Path | None) -> str:
-    """Say what training starts from and under which terms; no file means the public name."""
-    public = PUBLIC_WEIGHTS[SFACE]
-    terms = f"public weights under {public.licence} ({public.source})"
-    if file is None:
-        return f"fine-tuned from {terms}"
-    if file.suffix != ONNX:
-        return f"fine-tuned from {file.name}: {read_contract(file).licence_note}"
-    sha256 = sha256_of(file)
-    if sha256 == public.sha256:
-        return f"fine-tuned from {file.name}, the {terms}"
-    return f"fine-tuned from {file.name} (sha256 {sha256}), whose terms are not known"

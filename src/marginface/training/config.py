@@ -15,7 +15,7 @@ from marginface.reconstruction import ReconstructionConfig
 from marginface.training.plain import flat as flat
 from marginface.training.plain import from_plain, to_plain
 
-Option = int | float | str | bool | tuple[int, ...]
+Option = int | float | str | bool | tuple[int, ...] | tuple[float, ...]
 ScheduleKind = Literal["step", "polynomial", "cosine", "constant"]
 Precision = Literal["float32", "bf16"]
 

@@ -74,30 +74,27 @@ def take_step(
     loss, statistics, row = 0.0, dict[str, float](), 0
     parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
     for some_images, some_labels in parts:
+        part = len(some_labels) / len(labels)
         inputs = to_float(some_images)
         if channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with (
-            torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=uses_bf16),
-            watching(branch) as seen,
-        ):
-            features = backbone(inputs)
-        features = features.float()
+        autocast = torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=uses_bf16)
+        with autocast, watching(branch) as seen:
+            features = backbone(inputs).float()
         value = head(features, some_labels, reduction="sum") / labelled
-        part = len(some_labels) / len(labels)
-        _add_statistics(statistics, head.last_statistics, share=part)
+        terms = dict(head.last_statistics)
         if branch is not None:
-            terms = branch.terms(inputs, some_labels, seen, head, share=share)
-            _add_statistics(statistics, terms, share=part)
-            value = sum((part * term for term in terms.values()), value)
+            extra = branch.terms(inputs, some_labels, seen, head, share=share)
+            value = sum((part * term for term in extra.values()), value)
+            terms |= extra
+        _add_statistics(statistics, terms, share=part)
         loss += float(value.detach())
         if not math.isfinite(loss):
             broken = [row + position for position in _broken_rows(features)]
             return _not_finite(loss, math.nan, broken)
         value.backward()
         row += len(some_labels)
-    limit = math.inf if clip_norm is None else clip_norm
-    gradient_norm = float(nn.utils.clip_grad_norm_(backbone.parameters(), limit))
+    gradient_norm = _clip(backbone, clip_norm)
     is_finite = math.isfinite(gradient_norm) and _has_finite_gradients(head)
     if not (is_finite and (branch is None or branch.has_finite_gradients())):
         return _not_finite(loss, gradient_norm, [])
@@ -110,6 +107,11 @@ def take_step(
         broken_rows=[],
         is_finite=True,
     )
+
+
+def _clip(backbone: nn.Module, limit: float | None) -> float:
+    limit = math.inf if limit is None else limit
+    return float(nn.utils.clip_grad_norm_(backbone.parameters(), limit))
 
 
 def _not_finite(loss: float, gradient_norm: float, broken_rows: list[int]) -> StepOutcome:
