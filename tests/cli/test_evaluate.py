@@ -53,6 +53,15 @@ def test_all_further_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -
         assert row["name"] in out
 
 
+def test_what_pairs_cannot_support_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(folder, "--groups", folder / "table.csv", "--group-by", "side") == 0
+    out = capsys.readouterr().out
+    assert "error versus reject: not measured: FMR 0.01 cannot be seen in 60" in out
+    assert "by side: not measured: FMR 0.01 cannot be seen in 60" in out
+
+
 def test_numbers_are_cut_into_bins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     groups = ["--groups", folder / "table.csv", "--group-by", "blur", "--at-fmr", 0.1]
     assert evaluate(folder, *groups, "--bins", 2, "--json", "-") == 0

@@ -115,7 +115,7 @@ def _further(record: Mapping[str, Any], score: str) -> list[RenderableType]:
     if "rejection" in record:
         parts.append(_rejection_words(record["rejection"]))
     if "groups" in record:
-        parts.append(_group_table(record["groups"]))
+        parts.append(_group_part(record["groups"]))
     return parts
 
 
@@ -141,7 +141,9 @@ def _rejection_words(rejection: Mapping[str, Any]) -> str:
     )
 
 
-def _group_table(groups: Mapping[str, Any]) -> Table:
+def _group_part(groups: Mapping[str, Any]) -> RenderableType:
+    if "refused" in groups:
+        return f"by {groups['column']}: not measured: {groups['refused']}"
     at = f"FMR {_percent(groups['target_fmr'])} of all pairs"
     table = Table(
         title=f"By {groups['column']}, one threshold at {at}",
@@ -151,7 +153,7 @@ def _group_table(groups: Mapping[str, Any]) -> Table:
         show_edge=False,
         pad_edge=False,
     )
-    table.add_column("pairs within")
+    table.add_column("pictures of")
     for name in ("mated", "FNMR", "95 % interval", "non-mated", "FMR", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in groups["rows"]:

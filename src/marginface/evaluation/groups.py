@@ -6,8 +6,9 @@
 A pair whose two pictures are in different groups belongs to neither: it is counted, mated or not,
 under its own cell "a × b" and under "different groups". A pair with a picture nobody labelled is in
 no cell but in "all". The threshold is one for all: either given, or fixed on all pairs at an FMR
-target (then fixed again in every resample). Groups are what the caller says they are; nothing is
-guessed from pictures.
+target, then fixed again in every resample; so fixed, the FMR of all pairs is what was asked for,
+and its interval says only how closely it can be met. Groups are what the caller says they are;
+nothing is guessed from pictures.
 
 Two rules speak about small groups. Rule of 3: no error among n pairs still allows a rate of 3/n.
 Rule of 30: fewer than 30 errors, and the true rate may lie more than 30 % off. Both take pairs for

@@ -221,20 +221,23 @@ def _groups(
 ) -> dict[str, Any]:
     if groups is None:
         return {}
-    record = judge_groups(
-        scored.scores,
-        scored.is_mated,
-        first_identity=scored.first_identity,
-        second_identity=scored.second_identity,
-        first_group=groups.first,
-        second_group=groups.second,
-        order=groups.order,
-        target_fmr=at_fmr,
-        seed=seed,
-        resamples=resamples,
-        failed=scored.failed,
-    )
-    return {"groups": {"column": groups.column, "bins": groups.bins, **record.as_dict()}}
+    try:
+        found = judge_groups(
+            scored.scores,
+            scored.is_mated,
+            first_identity=scored.first_identity,
+            second_identity=scored.second_identity,
+            first_group=groups.first,
+            second_group=groups.second,
+            order=groups.order,
+            target_fmr=at_fmr,
+            seed=seed,
+            resamples=resamples,
+            failed=scored.failed,
+        ).as_dict()
+    except UndefinedRateError as reason:
+        found = {"refused": str(reason)}
+    return {"groups": {"column": groups.column, "bins": groups.bins, **found}}
 
 
 def _protocol(pairs: PairList) -> str:
