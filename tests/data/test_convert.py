@@ -235,7 +235,7 @@ convert_faces(sys.argv[1], sys.argv[2], chunk=20)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(TARGETS))
 def test_a_killed_conversion_goes_on_and_ends_alike(tmp_path: Path, kind: str) -> None:
-    source = make_folder(tmp_path / "people", each=400)
+    source = make_folder(tmp_path / "people", each=80)
     whole, out = tmp_path / "whole" / TARGETS[kind], tmp_path / "cut" / TARGETS[kind]
     convert_faces(source, whole, chunk=20)
     progress = out.with_name(f".{out.name}.converting") / "progress.json"

@@ -64,6 +64,7 @@ class RecSink(Sink):
 
     def start(self, state: dict[str, Any] | None) -> None:
         """Begin, or cut the files back to the last mark."""
+        self._files: list[BinaryIO] = []
         changes = np.flatnonzero(np.diff(self.labels)) + 1
         self._begins = np.concatenate([[0], changes]) + 1
         if len(self._begins) != len(np.unique(self.labels)):
@@ -75,7 +76,7 @@ class RecSink(Sink):
             )
         endings = (".rec", ".idx", ".lst")
         paths = [self.target.with_suffix(ending) for ending in endings]
-        self._files: list[BinaryIO] = [path.open("r+b" if state else "wb") for path in paths]
+        self._files = [path.open("r+b" if state else "wb") for path in paths]
         lengths = state["lengths"] if state else [0, 0, 0]
         for file, length in zip(self._files, lengths, strict=True):
             file.truncate(length)

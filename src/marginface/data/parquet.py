@@ -101,12 +101,12 @@ class ParquetSink(Sink):
 
     def start(self, state: dict[str, Any] | None) -> None:
         """Go on with the part after those that are whole."""
+        self._writer: Any = None
+        self._rows: list[FaceItem] = []
         self._arrow = _pyarrow(self.target)
         self._number = state["part"] if state else 0
         self._parts = self.target.with_name("parts") if self._is_single else self.target
         self._parts.mkdir(parents=True, exist_ok=True)
-        self._rows: list[FaceItem] = []
-        self._writer: Any = None
 
     def write(self, item: FaceItem) -> None:
         """Append one row; a full row group goes to the disk."""
