@@ -20,7 +20,10 @@ COMMANDS = [
     "evaluate",
     "losses",
     "report",
-    *(f"data {name}" for name in ("pack", "split", "pairs", "world", "sheet")),
+    *(
+        f"data {name}"
+        for name in ("pack", "split", "pairs", "world", "sheet", "convert", "inspect")
+    ),
 ]
 
 

@@ -42,6 +42,8 @@ data.command("marginface.cli.data:split", name="split")
 data.command("marginface.cli.data:pairs", name="pairs")
 data.command("marginface.cli.data:world", name="world")
 data.command("marginface.cli.data:sheet", name="sheet")
+data.command("marginface.cli.data_formats:convert", name="convert")
+data.command("marginface.cli.data_formats:inspect", name="inspect")
 
 
 # The commands that keep what they have done when they are cut.
