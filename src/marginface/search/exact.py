@@ -93,6 +93,7 @@ def search_topk(
     pool = _Pool(len(probes), k)
     for start in range(0, len(gallery), BLOCK):
         block = gallery[start : start + BLOCK]
+        pool.longest = max(pool.longest, float(_lengths(block).max()))
         coarse = multiply(block)
         if not coarse.error.isfinite().all():
             raise ValueError(f"gallery must be finite, got NaN or infinity after row {start}")
@@ -167,6 +168,7 @@ class _Pool:
         self.certain = torch.full((probes, k), -torch.inf)
         self.found: list[tuple[Tensor, Tensor, Tensor]] = []
         self.size = 0
+        self.longest = 0.0
 
     @property
     def floor(self) -> Tensor:
@@ -212,7 +214,7 @@ def _decide(probes: Tensor, gallery: Tensor, pool: _Pool, k: int) -> TopK:
     probe, row, _ = pool.kept()
     # First in float32, then what that leaves within its rounding in float64.
     rough = _rescore(probes, gallery, probe, row, torch.float32)
-    error = _rounding(gallery) * _lengths(probes)[probe, 0] * _row_lengths(gallery, row)
+    error = _rounding(gallery) * _lengths(probes)[probe, 0] * pool.longest
     order, place = _ranked(probe, row, rough - error)
     floor = torch.full((len(probes),), -torch.inf)
     last = order[place == k - 1]
@@ -246,10 +248,6 @@ def _rescore(
         lambda part: (probes[probe[part]].to(dtype) * gallery[row[part]].to(dtype)).sum(1),
         dtype,
     )
-
-
-def _row_lengths(gallery: Tensor, row: Tensor) -> Tensor:
-    return _in_parts(len(row), lambda part: _lengths(gallery[row[part]])[:, 0], torch.float32)
 
 
 def _in_parts(count: int, compute: Callable[[slice], Tensor], dtype: torch.dtype) -> Tensor:
