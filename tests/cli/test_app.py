@@ -20,6 +20,7 @@ COMMANDS = [
     "evaluate",
     "losses",
     "report",
+    "render",
     *(
         f"data {name}"
         for name in ("pack", "split", "pairs", "world", "sheet", "convert", "inspect")

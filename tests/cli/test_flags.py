@@ -48,6 +48,26 @@ FLAGS = """
     optimizer.nesterov
     optimizer.weight_decay
     precision
+    reconstruction.canon_statistics
+    reconstruction.canon_weight
+    reconstruction.decoder_input
+    reconstruction.depth_range
+    reconstruction.flip_weight
+    reconstruction.fr_input
+    reconstruction.has_confidence
+    reconstruction.lr
+    reconstruction.perceptual_stage
+    reconstruction.perceptual_weight
+    reconstruction.planes
+    reconstruction.ramp_end
+    reconstruction.ramp_start
+    reconstruction.reco_weight
+    reconstruction.size
+    reconstruction.smooth_weight
+    reconstruction.view_terms
+    reconstruction.view_weight
+    reconstruction.weight_decay
+    reconstruction.width
     schedule.final_ratio
     schedule.gamma
     schedule.kind

@@ -21,6 +21,7 @@ from marginface.data import PackedFaces, make_pairs, read_pairs, write_pairs
 from marginface.data.pairs import picture_stem
 from marginface.errors import CheckpointMismatchError, DataError, ProtocolFileError
 from marginface.recognition import pair_groups
+from marginface.reconstruction import ReconstructionConfig
 from marginface.training import LossConfig
 from tests.training.tiny import assert_same_tensors, tiny_config, write_pack
 
@@ -56,6 +57,19 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> ComparisonPlan:
         resamples=50,
         references=("untrained",),
     )
+
+
+def test_variants_with_reconstruction_stand_beside_those_without(plan: ComparisonPlan) -> None:
+    config = replace(plan.config, reconstruction=ReconstructionConfig(size=32))
+    joint = replace(plan, config=config, reconstructed=("softmax",))
+    names = [variant.name for variant in joint.variants]
+    assert names == ["softmax", "elasticface-cos-plus", "softmax+reconstruction"]
+    configs = {variant.name: joint.run_config(variant, 1) for variant in joint.variants}
+    assert configs["softmax"].reconstruction is None
+    assert configs["softmax+reconstruction"].reconstruction == ReconstructionConfig(size=32)
+    assert replace(configs["softmax+reconstruction"], reconstruction=None) == configs["softmax"]
+    with pytest.raises(ValueError, match="reconstructed"):
+        replace(plan, reconstructed=("sface",))
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +221,7 @@ def test_runs_side_by_side_give_the_same_models(
 
 
 def test_runs_start_alike_and_see_the_same_batches(plan: ComparisonPlan) -> None:
-    one, other = (plan.run_config(loss, 0) for loss in LOSSES)
+    one, other = (plan.run_config(variant, 0) for variant in plan.variants)
     pack = study_module.open_training_data(one)
     first = study_module.build_parts(one, pack).live_tensors()
     second = study_module.build_parts(other, pack).live_tensors()

@@ -49,6 +49,14 @@ def compare(
         tuple[str, ...],
         Parameter(help="Judged too: untrained, starting-weights.", consume_multiple=True),
     ] = ("untrained",),
+    reconstructed: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="Losses to train once more, together with reconstruction.",
+            consume_multiple=True,
+            negative="",
+        ),
+    ] = (),
     loss_options: Annotated[
         dict[str, dict[str, str]] | None,
         Parameter(help="Options by loss: --loss-options.sface.intra-rad 0.9."),
@@ -87,6 +95,7 @@ def compare(
         flip_average=flip_average,
         resamples=resamples,
         references=references,
+        reconstructed=reconstructed,
         title=title,
     )
     command = shlex.join(["marginface", *sys.argv[1:]])

@@ -5,9 +5,26 @@ from pathlib import Path
 
 from marginface.errors import unknown_name
 from marginface.losses import LOSSES, make_loss
+from marginface.reconstruction import ReconstructionConfig
 from marginface.training import LossConfig, TrainConfig
 
 REFERENCES = ("untrained", "starting-weights")
+WITH_RECONSTRUCTION = "+reconstruction"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One row of a comparison: a loss, trained alone or together with reconstruction.
+
+    Args:
+        name: What tables and folders call it.
+        loss: The loss.
+        reconstructs: Whether faces are taken apart and drawn again beside it.
+    """
+
+    name: str
+    loss: LossConfig
+    reconstructs: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +34,8 @@ class ComparisonPlan:
     Args:
         losses: The losses, each with its options; a name may stand once.
         baseline: The loss the others are subtracted from.
+        reconstructed: Names of losses that are trained once more, together with reconstruction; it
+            is set up as the shared config says, or by its defaults.
         seeds: One training run per loss and seed; the seed fixes first weights and data order.
         config: The shared training config; its loss and seed are replaced.
         images: A pack or an identity folder the pairs name their pictures in.
@@ -39,6 +58,7 @@ class ComparisonPlan:
     fmr_targets: tuple[float, ...] = (0.1, 0.01, 0.001)
     resamples: int = 1000
     references: tuple[str, ...] = ()
+    reconstructed: tuple[str, ...] = ()
     title: str = "Comparison of losses"
 
     def __post_init__(self) -> None:
@@ -49,6 +69,9 @@ class ComparisonPlan:
             make_loss(loss.name, **loss.options)
         if not names or len(set(names)) < len(names):
             raise ValueError(f"losses must be one or more names, each once, got {names}")
+        for name in self.reconstructed:
+            if name not in names:
+                raise unknown_name("reconstructed", name, names)
         if self.baseline not in names:
             raise unknown_name("baseline", self.baseline, names)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -62,6 +85,22 @@ class ComparisonPlan:
                 "got none; name untrained instead"
             )
 
-    def run_config(self, loss: LossConfig, seed: int) -> TrainConfig:
-        """Return the config of one run; all that differs between runs is the loss and the seed."""
-        return replace(self.config, loss=loss, seed=seed)
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Return what is compared: every loss alone, then those with reconstruction."""
+        return tuple(
+            Variant(
+                name=loss.name + (WITH_RECONSTRUCTION if reconstructs else ""),
+                loss=loss,
+                reconstructs=reconstructs,
+            )
+            for reconstructs in (False, True)
+            for loss in self.losses
+            if not reconstructs or loss.name in self.reconstructed
+        )
+
+    def run_config(self, variant: Variant, seed: int) -> TrainConfig:
+        """Return the config of one run; runs differ in the loss, the seed and reconstruction."""
+        shared = self.config.reconstruction or ReconstructionConfig()
+        reconstruction = shared if variant.reconstructs else None
+        return replace(self.config, loss=variant.loss, seed=seed, reconstruction=reconstruction)

@@ -6,12 +6,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from marginface.comparison.plan import ComparisonPlan
+from marginface.comparison.plan import ComparisonPlan, Variant
 from marginface.comparison.workers import train_in_worker, without_ctrl_c, worker_pool
 from marginface.errors import MarginfaceError
 from marginface.progress import progress_bar
 from marginface.training import (
-    LossConfig,
     TrainConfig,
     TrainingInterrupted,
     TrainResult,
@@ -27,7 +26,7 @@ POLL_S = 1.0
 class Run:
     """One training run of a comparison and its folder."""
 
-    loss: LossConfig
+    variant: Variant
     seed: int
     folder: Path
 
@@ -35,9 +34,9 @@ class Run:
 def planned_runs(plan: ComparisonPlan, out: Path) -> list[Run]:
     """Return the runs in the order they are trained: all losses of a seed, then the next seed."""
     return [
-        Run(loss=loss, seed=seed, folder=out / "runs" / loss.name / f"seed-{seed}")
+        Run(variant=variant, seed=seed, folder=out / "runs" / variant.name / f"seed-{seed}")
         for seed in plan.seeds
-        for loss in plan.losses
+        for variant in plan.variants
     ]
 
 
@@ -57,7 +56,7 @@ def train_runs(plan: ComparisonPlan, out: Path, *, jobs: int) -> list[TrainResul
         MarginfaceError: If a process of a run was killed.
     """
     runs = planned_runs(plan, out)
-    configs = [plan.run_config(run.loss, run.seed) for run in runs]
+    configs = [plan.run_config(run.variant, run.seed) for run in runs]
     if jobs == 1:
         return [train(config, run.folder) for config, run in zip(configs, runs, strict=True)]
     with listen_for_stop() as stop, worker_pool(jobs) as pool:
@@ -104,7 +103,7 @@ def _watch(
             for future in done:
                 future.result()
             shares = {
-                run.loss.name: _share(run.folder, config)
+                run.variant.name: _share(run.folder, config)
                 for run, config, future in zip(runs, configs, futures, strict=True)
                 if future.running()
             }

@@ -12,7 +12,7 @@ from typing import Any
 
 from marginface.comparison.margins import margin_curve
 from marginface.comparison.pictures import worst_pairs
-from marginface.comparison.plan import ComparisonPlan
+from marginface.comparison.plan import ComparisonPlan, Variant
 from marginface.comparison.runs import planned_runs, train_runs
 from marginface.comparison.scoring import score_model
 from marginface.data import (
@@ -36,7 +36,7 @@ from marginface.progress import track
 from marginface.recognition import save_model
 from marginface.recognition.benchmark import fingerprint_of
 from marginface.recognition.pair_scores import PairScores, judge_scores
-from marginface.training import LossConfig, TrainConfig, TrainResult, read_log
+from marginface.training import TrainConfig, TrainResult, read_log
 from marginface.training.build import build_parts, make_contract, open_training_data, versions
 from marginface.training.config import flat
 
@@ -92,8 +92,10 @@ def compare_losses(
     record["key"] = key
     record["references"] = {name: judged[name].as_dict() for name in references}
     record["losses"] = {
-        loss.name: _loss_record(loss, by_loss[loss.name], judged, scored, source, pairs, plan)
-        for loss in plan.losses
+        variant.name: _variant_record(
+            variant, by_loss[variant.name], judged, scored, source, pairs, plan
+        )
+        for variant in plan.variants
     }
     write_atomically(out / RESULTS, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return record
@@ -104,8 +106,8 @@ def _by_loss(
 ) -> dict[str, list[tuple[int, TrainResult]]]:
     runs = list(zip(planned_runs(plan, out), results, strict=True))
     return {
-        loss.name: [(run.seed, result) for run, result in runs if run.loss == loss]
-        for loss in plan.losses
+        variant.name: [(run.seed, result) for run, result in runs if run.variant == variant]
+        for variant in plan.variants
     }
 
 
@@ -130,7 +132,7 @@ def _reference_model(plan: ComparisonPlan, name: str, out: Path) -> Path:
     """Write the first weights of the first seed as a model file, with or without given weights."""
     path = out / "references" / name / "model.safetensors"
     if not path.is_file():
-        config: TrainConfig = plan.run_config(plan.losses[0], plan.seeds[0])
+        config: TrainConfig = plan.run_config(plan.variants[0], plan.seeds[0])
         if name == "untrained":
             config = replace(config, backbone=replace(config.backbone, weights=None))
         pack = open_training_data(config)
@@ -204,8 +206,8 @@ def _head(
     }
 
 
-def _loss_record(
-    loss: LossConfig,
+def _variant_record(
+    variant: Variant,
     runs: list[tuple[int, TrainResult]],
     judged: dict[str, PairRecord],
     scored: dict[Path, PairScores],
@@ -213,7 +215,8 @@ def _loss_record(
     pairs: PairList,
     plan: ComparisonPlan,
 ) -> dict[str, Any]:
-    kind, record = LOSSES[loss.name], judged[loss.name]
+    loss = variant.loss
+    kind, record = LOSSES[loss.name], judged[variant.name]
     first = scored[runs[0][1].model_path]
     scores, is_mated = first.scores, first.is_mated
     curve = thin(det_curve(scores[is_mated], scores[~is_mated])).as_dict()
@@ -230,7 +233,7 @@ def _loss_record(
         "margin": margin_curve(loss),
         "worst": worst_pairs(source, pairs, scores),
     }
-    if loss.name != plan.baseline:
+    if variant.name != plan.baseline:
         differences = compare_records(record, judged[plan.baseline])
         result["difference"] = {name: item.as_dict() for name, item in differences.items()}
     return result
