@@ -150,3 +150,11 @@ def test_dropout_acts_in_training_only() -> None:
 def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_backbone("iresnet_tiny", **{"dim": 8, **options})
+
+
+def test_the_last_scale_learns_where_asked() -> None:
+    pinned = make_backbone("iresnet_tiny", dim=8, input_size=32)
+    free = make_backbone("iresnet_tiny", dim=8, input_size=32, freeze_bn_scale=False)
+    assert not pinned.features.weight.requires_grad
+    assert free.features.weight.requires_grad
+    assert pinned.state_dict().keys() == free.state_dict().keys()

@@ -61,6 +61,9 @@ class IResNet(Backbone):
         dropout: Share of values set to zero before the linear layer, in [0, 1).
         stem_stride: 1 as published; 2 makes every stage four times cheaper.
         strides: Of the four stages, 2 each as published.
+        freeze_bn_scale: Whether the scale of the last batch norm stays 1, as published; it pins
+            features to a length near √dim, so that only relative lengths can mean anything. Losses
+            that read the length as a concentration may want it to learn.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class IResNet(Backbone):
         dropout: float = 0.0,
         stem_stride: int = 1,
         strides: Sequence[int] = (2, 2, 2, 2),
+        freeze_bn_scale: bool = True,
     ) -> None:
         super().__init__(dim=dim, input_size=input_size)
         _check_four(blocks=blocks, widths=widths, strides=strides)
@@ -100,7 +104,7 @@ class IResNet(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0.0, 0.1)
         # A learnt scale per value would fight with the unit length the loss asks for.
-        self.features.weight.requires_grad_(False)
+        self.features.weight.requires_grad_(not freeze_bn_scale)
 
     def extract(
         self, images: Float[Tensor, "batch channels height width"]
