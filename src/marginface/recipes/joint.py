@@ -11,10 +11,11 @@ from marginface.training import LossConfig, TrainConfig
 def lh2face(data: Path, *, epochs: float = 18.0) -> TrainConfig:
     """Return a run of LH2Face with its renderer, on some thousand photographs.
 
-    Faces are taken apart at 32 pixels, decoded from the recogniser's second stage. Weights differ from
-    their defaults: the picture counts 40 times as much as recognition of the canonical face (at the
-    default 2 both the pictures and the recogniser got worse), features are not compared (a third of
-    the time), and depth is held smooth, without which it came out too deep and turned too little.
+    Faces are taken apart at 32 pixels, decoded from the recogniser's second stage. Weights differ
+    from their defaults: the picture counts 40 times as much as recognition of the canonical face
+    (at the default 2, both the pictures and the recogniser got worse), features are not compared (a
+    third of the time), and depth is held smooth, without which it came out too deep and turned
+    too little.
 
     Args:
         data: A packed data set.
