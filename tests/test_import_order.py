@@ -29,6 +29,7 @@ FLOORS = {
     "recognition": 4,
     "report": 4,
     "training": 5,
+    "protocols": 5,
     "recipes": 6,
     "comparison": 7,
     "cli": 8,

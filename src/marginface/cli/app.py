@@ -38,6 +38,9 @@ app.command("marginface.cli.evaluate:evaluate", name="evaluate")
 app.command("marginface.cli.losses:losses", name="losses")
 app.command("marginface.cli.render:render", name="render")
 app.command("marginface.cli.report:report", name="report")
+app.command(
+    "marginface.cli.protocol:protocol", name="protocol", help="Judge on a published benchmark."
+)
 data.command("marginface.cli.data:pack", name="pack")
 data.command("marginface.cli.data:split", name="split")
 data.command("marginface.cli.data:pairs", name="pairs")

@@ -134,31 +134,21 @@ def judge_many_pairs(
     """
     flags = check_flags("is_mated", is_mated, len(scores))
     scores = _check("scores", scores)
-    wrong = np.flatnonzero((first_identity == second_identity) != flags)
-    if wrong.size:
-        pair = wrong[0]
-        raise ValueError(
-            f"is_mated must say whether both identities are one, got {bool(flags[pair])} for "
-            f"{first_identity[pair]} and {second_identity[pair]} in pair {pair} "
-            f"({wrong.size:,} such pairs)"
-        )
+    _check_people(flags, first_identity, second_identity)
+    people, first, second = _people_of_pairs(first_identity, second_identity)
     mated, nonmated = scores[flags], scores[~flags]
     points, refused = fnmr_at_fmrs(mated, nonmated, fmr_targets)
     many = ManyPairs(
         mated,
         nonmated,
-        mated_identity=first_identity[flags],
-        first=first_identity[~flags],
-        second=second_identity[~flags],
+        mated_identity=first[flags],
+        first=first[~flags],
+        second=second[~flags],
     )
     drawn: dict[str, NDArray[np.float64]] = {}
     if points and resamples:
         draws = many.fnmr(many.draws(seed=seed, resamples=resamples), list(points))
         drawn = {fnmr_name(target): row for target, row in zip(points, draws, strict=True)}
-    seen = [
-        np.bincount(side, minlength=many.identities) for side in (first_identity, second_identity)
-    ]
-    people = int(np.count_nonzero(seen[0] + seen[1]))
     return PairRecord(
         metrics={
             fnmr_name(target): _interval(point.fnmr, drawn.get(fnmr_name(target)), people)
@@ -179,7 +169,7 @@ def judge_many_pairs(
         seed=seed,
         resamples=resamples,
         drawn=drawn,
-        protocol=_digest(flags, first_identity, second_identity, seed, resamples),
+        protocol=_digest(flags, first, second, seed, resamples),
     )
 
 
@@ -196,6 +186,24 @@ def _check(name: str, values: ArrayLike) -> Scores:
         broken = int(np.sum(np.isnan(scores) | (scores == np.inf)))
         raise ValueError(f"{name} holds {broken:,} NaN or infinite scores of {scores.size:,}")
     return scores
+
+
+def _check_people(flags: NDArray[np.bool_], first: Codes, second: Codes) -> None:
+    wrong = np.flatnonzero((first == second) != flags)
+    if wrong.size:
+        pair = wrong[0]
+        raise ValueError(
+            f"is_mated must say whether both identities are one, got {bool(flags[pair])} for "
+            f"{first[pair]} and {second[pair]} in pair {pair} ({wrong.size:,} such pairs)"
+        )
+
+
+def _people_of_pairs(first: Codes, second: Codes) -> tuple[int, Codes, Codes]:
+    """Return how many people stand in a pair, and both sides in codes of these alone."""
+    size = int(max(first.max(), second.max())) + 1
+    seen = np.bincount(first, minlength=size) + np.bincount(second, minlength=size) > 0
+    code = np.cumsum(seen) - 1
+    return int(seen.sum()), code[first], code[second]
 
 
 def _interval(value: float, drawn: NDArray[np.float64] | None, identities: int) -> Interval:

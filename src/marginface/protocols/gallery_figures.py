@@ -1,0 +1,158 @@
+"""What searches say of features: gallery and probes with distractors, and MegaFace."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from marginface.errors import UndefinedRateError
+from marginface.evaluation.identification import (
+    FPIR_TARGETS,
+    RANKS,
+    RULES,
+    cmc,
+    fnir_at_fpir,
+    search_gallery,
+)
+from marginface.protocols.galleries import ListedGallery, MegaFaceLists
+from marginface.protocols.pair_figures import unit_rows
+from marginface.search import search_topk
+
+SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
+
+Features = NDArray[np.floating[Any]]
+
+
+def gallery_record(
+    lists: ListedGallery,
+    features: Features,
+    *,
+    ranks: Sequence[int] = RANKS,
+    fpir_targets: Sequence[float] = FPIR_TARGETS,
+) -> dict[str, Any]:
+    """Search every probe among gallery and distractors; CMC, and FNIR where strangers are searched.
+
+    Args:
+        lists: From a reader.
+        features: One row for each of `lists.pictures`; a row of zeros is a face not acquired.
+        ranks: Of the CMC.
+        fpir_targets: FPIR targets, fractions in (0, 1).
+    """
+    rows = unit_rows(features, len(lists.pictures)).astype(np.float32)
+    enrolled, searched = len(lists.gallery), len(lists.gallery) + len(lists.probes)
+    # Distractors are people of their own, whom no probe shows.
+    strangers = [f"\0{row}" for row in range(len(lists.distractors))]
+    searches = search_gallery(
+        rows[enrolled:searched],
+        np.concatenate([rows[:enrolled], rows[searched:]]),
+        probe_identity=lists.probe_people,
+        gallery_identity=[*lists.gallery_people, *strangers],
+    )
+    record: dict[str, Any] = {
+        "protocol": f"{lists.name} 1:N",
+        "cmc": {str(rank): share for rank, share in cmc(searches, ranks).items()},
+        "fnir_at_fpir": [],
+        "refused": {},
+        "probes": len(lists.probes),
+        "mated_probes": int(searches.is_mated.sum()),
+        "gallery": enrolled,
+        "distractors": len(lists.distractors),
+        "failure_to_acquire": float((~rows.any(axis=1)).mean()),
+    }
+    for rule in RULES[:2]:
+        for target in fpir_targets:
+            try:
+                point = fnir_at_fpir(searches, target, rule=rule)
+                record["fnir_at_fpir"].append({"gallery": "all", **point.as_dict()})
+            except UndefinedRateError as reason:
+                record["refused"][f"{rule} {target:g}"] = str(reason)
+    return record
+
+
+def megaface_record(
+    lists: MegaFaceLists,
+    features: Features,
+    *,
+    ranks: Sequence[int] = (1, 10),
+    sizes: Sequence[int] = SIZES,
+    products: str = "float32",
+    removed: dict[str, int] | None = None,
+) -> dict[str, Any]:
+    """Identify as MegaFace does: each picture of a person is searched for each other one of hers.
+
+    For an ordered pair (probe, mate) of one person, the gallery is the mate and the distractors;
+    rank = 1 + distractors whose score reaches the mate's. Smaller sizes are the first distractors
+    of the list.
+
+    Args:
+        lists: From `megaface_lists`.
+        features: One row for each of `lists.pictures`.
+        ranks: Of the CMC.
+        sizes: Numbers of distractors; those above the list's length are left out.
+        products: See `search_topk`; changes the speed only.
+        removed: How many noises were taken out, for the record.
+    """
+    if len(features) != len(lists.pictures):
+        raise ValueError(
+            f"features must hold one row for each of {len(lists.pictures):,} pictures, "
+            f"got shape {features.shape}"
+        )
+    count = len(lists.probes)
+    probes = unit_rows(features[:count], count).astype(np.float32)
+    others = _unit_in_place(np.array(features[count:], dtype=np.float32))
+    sizes = sorted({size for size in sizes if size < len(others)} | {len(others)})
+    people = np.unique(lists.people, return_inverse=True)[1]
+    shares = []
+    best = np.full((count, max(ranks)), -np.inf, dtype=np.float32)
+    done = 0
+    for size in sizes:
+        part = torch.from_numpy(others[done:size])
+        found = search_topk(torch.from_numpy(probes), part, max(ranks), products=products)
+        best = -np.sort(-np.concatenate([best, found.scores.numpy()], axis=1))[:, : max(ranks)]
+        done = size
+        shares.append({"distractors": size, **_found(probes, people, best, ranks)})
+    return {
+        "protocol": "megaface",
+        "identification": shares,
+        "probes": count,
+        "pairs": int((np.bincount(people) * (np.bincount(people) - 1)).sum()),
+        "noises_removed": removed or {"probes": 0, "distractors": 0},
+        "failure_to_acquire": float((~probes.any(axis=1)).mean()),
+    }
+
+
+def _found(
+    probes: NDArray[np.float32],
+    people: NDArray[np.int64],
+    best: NDArray[np.float32],
+    ranks: Sequence[int],
+) -> dict[str, Any]:
+    """Return the share of (probe, mate) pairs found within each rank."""
+    hits, pairs = dict.fromkeys(ranks, 0), 0
+    order = np.argsort(people, kind="stable")
+    ends = np.cumsum(np.bincount(people))
+    for start, stop in zip(ends - np.bincount(people), ends, strict=True):
+        rows = order[start:stop]
+        scores = probes[rows].astype(np.float64) @ probes[rows].astype(np.float64).T
+        # A face that was not acquired is found by nobody and finds nobody.
+        gone: NDArray[np.bool_] = np.asarray(~probes[rows].any(axis=1))
+        scores = np.where(gone[:, None] | gone, -np.inf, scores).astype(np.float32)
+        pairs += rows.size * (rows.size - 1)
+        for rank in ranks:
+            # Found within the rank: fewer than `rank` distractors reach the mate's score.
+            is_found = scores > best[rows, rank - 1][:, None]
+            np.fill_diagonal(is_found, val=False)
+            hits[rank] += int(is_found.sum())
+    return {"cmc": {str(rank): hits[rank] / pairs for rank in ranks}}
+
+
+def _unit_in_place(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64)).astype(np.float32)
+    if not np.isfinite(lengths).all():
+        row = int(np.argmin(np.isfinite(lengths)))
+        raise ValueError(f"features must be finite, got NaN or infinity in distractor {row}")
+    rows /= np.where(lengths == 0, 1, lengths)[:, None]
+    # A distractor without a face can be mistaken for nobody.
+    return rows if lengths.all() else rows[lengths > 0]
