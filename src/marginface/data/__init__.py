@@ -7,6 +7,7 @@ from marginface.data.convert import ConvertReport, convert_faces, manifest_of
 from marginface.data.convert_formats import FORMATS, open_encoded, open_faces
 from marginface.data.convert_work import checksum_of
 from marginface.data.encoded_faces import EncodedFaces
+from marginface.data.float_batches import read_floats
 from marginface.data.landmarks import read_landmarks
 from marginface.data.pack_format import is_pack
 from marginface.data.pack_writer import PackWriter
@@ -52,6 +53,7 @@ __all__ = [
     "open_rec",
     "pack_folder",
     "read_bin",
+    "read_floats",
     "read_identity_list",
     "read_landmarks",
     "read_pairs",

@@ -119,7 +119,7 @@ class EncodedFaces:
         self.meta = dict(meta or {})
         self._store = store
         self._list_names = list_names
-        self._rows = np.arange(len(labels)) if rows is None else rows
+        self._rows = rows
         self._parent_mark = parent_mark
 
     def __len__(self) -> int:
@@ -160,7 +160,8 @@ class EncodedFaces:
             IndexError: If an index is outside the set.
             DataError: If the file is broken there.
         """
-        return self._store.contents(self._rows[np.asarray(indices, dtype=np.int64).reshape(-1)])
+        asked = np.asarray(indices, dtype=np.int64).reshape(-1)
+        return self._store.contents(asked if self._rows is None else self._rows.take(asked))
 
     def read(
         self,
@@ -194,6 +195,14 @@ class EncodedFaces:
             else:
                 images[place] = image
         return images
+
+    def check_size(self, images: NDArray[np.uint8], index: int) -> None:
+        """Raise a `DataError` unless pictures read at `index` have the set's size."""
+        if (found := images.shape[1:3]) != self.size:
+            raise DataError(
+                f"{self.path}: {self.names[index]} must have the size {self.size} of "
+                f"{self.names[0]}, got {found}"
+            )
 
     def items(self, order: Rows | None = None) -> Iterator[FaceItem]:
         """Yield pictures one after the other, as they are stored.
@@ -237,7 +246,7 @@ class EncodedFaces:
             raw_size=self.raw_size,
             left_out=[row for row in self.left_out if row[0].split("/")[0] in wanted],
             meta=self.meta,
-            rows=self._rows[chosen],
+            rows=chosen if self._rows is None else self._rows[chosen],
             parent_mark=self.fingerprint,
         )
 

@@ -1,0 +1,39 @@
+"""The fast way to a float batch gives what the plain way gives, bit for bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from marginface.data import open_encoded, open_rec, read_floats, to_float
+from marginface.errors import DataError
+from tests.data.made import save, smooth_image
+from tests.data.records import write_rec
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 12])
+@pytest.mark.parametrize("turns", [False, True])
+def test_it_is_the_plain_way(tmp_path: Path, count: int, turns: bool) -> None:
+    write_rec(tmp_path / "a.rec")
+    faces = open_rec(tmp_path / "a.rec")
+    order = np.random.default_rng(count).permutation(12)[:count]
+    turned = np.random.default_rng(0).random(count) < 0.5
+    images = faces.read(order)
+    if turns:
+        images[turned] = images[turned][:, :, ::-1]
+    plain = to_float(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+    ours = read_floats(faces, order, is_mirrored=turned if turns else None)
+    assert torch.equal(ours, plain)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_another_size_is_named_even_if_a_whole_chunk_has_it(tmp_path: Path) -> None:
+    for number, size in enumerate([16] * 8 + [18] * 8):
+        save(tmp_path / "set" / "a" / f"{number:02d}.png", smooth_image(number, size))
+    faces = open_encoded(tmp_path / "set")
+    told = r"a/08.png must have the size \(16, 16\) of a/00.png, got \(18, 18\)"
+    with pytest.raises(DataError, match=told):
+        read_floats(faces, np.arange(16))
+    with pytest.raises(DataError, match=r"a/08.png must have the size \(16, 16\) of a/07.png"):
+        faces.read([7, 8])
