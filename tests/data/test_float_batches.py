@@ -37,3 +37,16 @@ def test_another_size_is_named_even_if_a_whole_chunk_has_it(tmp_path: Path) -> N
         read_floats(faces, np.arange(16))
     with pytest.raises(DataError, match=r"a/08.png must have the size \(16, 16\) of a/07.png"):
         faces.read([7, 8])
+
+
+def test_memory_can_be_used_again(tmp_path: Path) -> None:
+    write_rec(tmp_path / "a.rec")
+    faces = open_rec(tmp_path / "a.rec")
+    room = torch.full((14, 16, 16, 3), torch.nan)
+    ours = read_floats(faces, np.arange(12), out=room)
+    assert ours.data_ptr() == room.data_ptr()
+    assert torch.equal(ours, read_floats(faces, np.arange(12)))
+    assert room[12:].isnan().all()
+    for shape in ((11, 16, 16, 3), (12, 16, 17, 3)):
+        with pytest.raises(ValueError, match=r"out must have shape \(12 or more, 16, 16, 3\), got"):
+            read_floats(faces, np.arange(12), out=torch.empty(shape))

@@ -51,10 +51,6 @@ def unpack_header(payload: bytes | memoryview) -> tuple[Header, int]:
 
     Raises:
         ValueError: If the payload is shorter than its header.
-
-    Example:
-        >>> unpack_header(pack_header([7.0, 1.0], id=3) + b"picture")
-        (Header(labels=(7.0, 1.0), id=3, id2=0, flag=2), 32)
     """
     if len(payload) < HEADER.size:
         raise ValueError(f"a record must hold a header of {HEADER.size} bytes, got {len(payload)}")
