@@ -17,7 +17,7 @@ from marginface.data.pack_format import is_pack
 from marginface.detection import Detector
 from marginface.files import write_atomically
 from marginface.recognition.acquisition import find_face, open_picture
-from marginface.reconstruction.portrait import PANELS, depth_pictures
+from marginface.reconstruction.portrait import PANELS, centred, depth_pictures
 from marginface.report import contact_sheet
 
 CELL_PX = 128
@@ -99,11 +99,10 @@ def _sheet(
         names += ["depth here", "true depth"]
         truth = true_depth(world, indices, size=trained.networks.size)
         drawn = trained.networks.draw(trained.scene(images))
-        own = drawn.depth.where(drawn.mask, drawn.depth.new_tensor(1.1))
-        for row, here, true in zip(
-            rows, depth_pictures(own), depth_pictures(truth.depth), strict=True
-        ):
-            row += [here, true]
+        here = depth_pictures(centred(drawn.depth, drawn.mask))
+        true = depth_pictures(centred(truth.depth, truth.mask))
+        for row, *panels in zip(rows, here, true, strict=True):
+            row += panels
     cells = [
         cv2.resize(panel, (CELL_PX, CELL_PX), interpolation=cv2.INTER_CUBIC)
         for row in rows

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marginface.axes import Float, Tensor
+from marginface.axes import Bool, Float, Tensor
+from marginface.reconstruction.depth_errors import masked_mean
 from marginface.reconstruction.reconstructor import Reconstructor, Scene
 from marginface.rendering import FAR, NEAR, normals_from_depth, render, shade
 
@@ -65,6 +66,14 @@ def depth_pictures(depth: Float[Tensor, "batch rows columns"]) -> list[Panel]:
     """Return depth maps as grey pictures: white is near, black is far."""
     shade_of = 1 - 2 * (depth - NEAR) / (FAR - NEAR)
     return to_pictures(shade_of[:, None].expand(-1, 3, -1, -1))
+
+
+def centred(
+    depth: Float[Tensor, "batch rows columns"], mask: Bool[Tensor, "batch rows columns"]
+) -> Float[Tensor, "batch rows columns"]:
+    """Move each map to a mean depth of 1 over its mask, far outside: how far away says nothing."""
+    mean = masked_mean(depth, mask)[:, None, None]
+    return torch.where(mask, depth - mean + 1, FAR)
 
 
 def normal_pictures(normals: Float[Tensor, "batch rows columns 3"]) -> list[Panel]:
