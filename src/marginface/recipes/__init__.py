@@ -1,17 +1,33 @@
 """Named runs: functions that take a packed data set and return a complete training config.
 
-A recipe is a starting point; any field of what it returns can be replaced.
+A recipe is a starting point; any field of what it returns can be replaced. Those named after a row
+of a published table stand in `PUBLISHED` with the row's result; `smoke` shrinks any of them.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
 from marginface.recipes.joint import lh2face
-from marginface.recipes.published import elasticface_r100
+from marginface.recipes.published import PUBLISHED, WITHOUT_RECIPE, elasticface_r100
+from marginface.recipes.rows import Figure, PublishedRow, TrainingSet
 from marginface.recipes.small import demo, sface_finetune, small
+from marginface.recipes.smoke import smoke
 from marginface.training import TrainConfig
 
-__all__ = ["RECIPES", "demo", "elasticface_r100", "lh2face", "sface_finetune", "small"]
+__all__ = [
+    "PUBLISHED",
+    "RECIPES",
+    "WITHOUT_RECIPE",
+    "Figure",
+    "PublishedRow",
+    "TrainingSet",
+    "demo",
+    "elasticface_r100",
+    "lh2face",
+    "sface_finetune",
+    "small",
+    "smoke",
+]
 
 RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "small": small,
@@ -19,4 +35,5 @@ RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "demo": demo,
     "lh2face": lh2face,
     "elasticface-r100": elasticface_r100,
+    **{name: row.config for name, row in PUBLISHED.items()},
 }
