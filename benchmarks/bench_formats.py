@@ -297,8 +297,8 @@ def bench(root: Path, chosen: argparse.Namespace) -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=1280)
-    parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--pictures", type=int, default=640)
+    parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--payload", type=int, default=200)
     parser.add_argument("--reads", type=int, default=12_800)
     parser.add_argument("--repeats", type=int, default=5)
