@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marginface.errors import UndefinedRateError
-from marginface.evaluation import identification
+from marginface.evaluation import gallery_search
 from marginface.evaluation.identification import (
     Searches,
     cmc,
@@ -77,7 +77,7 @@ def searched(case):
 @pytest.mark.parametrize("block", [1, 1 << 22])
 @pytest.mark.parametrize("entries", ["several a person", "one a person"])
 def test_searches_equal_brute_force(case, block, entries, monkeypatch):
-    monkeypatch.setattr(identification, "BLOCK", block)
+    monkeypatch.setattr(gallery_search, "BLOCK", block)
     kept = slice(0, 25) if entries == "one a person" else slice(None)
     probes, gallery, probe_identity, gallery_identity = case
     gallery, gallery_identity = gallery[kept], gallery_identity[kept]
@@ -152,7 +152,7 @@ def test_newer_rule_by_hand():
 
 @pytest.mark.parametrize("block", [1, 400, 1 << 22])
 def test_older_rule_equals_its_words(block, monkeypatch):
-    monkeypatch.setattr(identification, "BLOCK", block)
+    monkeypatch.setattr(gallery_search, "BLOCK", block)
     rng = np.random.default_rng(1)
     gallery, probe_identity = unit(rng, 30), rng.integers(0, 30, 200)
     probes = unit(rng, 200) + gallery[probe_identity]

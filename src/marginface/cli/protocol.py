@@ -1,25 +1,31 @@
 """`marginface protocol …`: the benchmarks as they are published, from features or from pictures."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 from cyclopts import App, Parameter
-from numpy.typing import NDArray
 
 from marginface.cli.output import Json, show_or_write
+from marginface.cli.protocol_ijb import ijbb, ijbc
+from marginface.cli.protocol_options import (
+    Aligned,
+    Features,
+    Flip,
+    Fmr,
+    Images,
+    Model,
+    Resamples,
+    Seed,
+    features_of,
+)
 from marginface.cli.protocol_tables import pair_tables, search_tables
 from marginface.data.bin_pack import read_bin
-from marginface.errors import DataError
 from marginface.protocols import (
     ListedPairs,
     cfp_lists,
     crossed_list,
-    fuse,
     gallery_record,
     gallery_tables,
-    identification_record,
     lfw_list,
     load_features,
     megaface_lists,
@@ -27,42 +33,21 @@ from marginface.protocols import (
     pack_pairs,
     pair_record,
     pairs_table,
-    read_faces,
-    read_pairs,
-    read_search,
     sllfw_list,
     tinyface_lists,
-    verification_record,
 )
 from marginface.protocols.features import (
-    faces_at_points,
-    faces_in_folder,
     faces_in_pack,
     picture_features,
 )
-from marginface.protocols.ijb import IjbFaces
 from marginface.recognition import Recognizer
 
 protocol = App(
     name="protocol",
     help="Judge a model or ready features on a published benchmark, from its own files.",
 )
-
-Features = Annotated[
-    Path | None,
-    Parameter(help="Ready features, .npy, one row a picture in the order of the list."),
-]
-Model = Annotated[
-    str | None, Parameter(help="A model file or public name, to embed the pictures with.")
-]
-Images = Annotated[Path | None, Parameter(help="The folder of the pictures, with --model.")]
-Aligned = Annotated[bool, Parameter(help="The pictures are aligned crops already.", negative="")]
-Flip = Annotated[bool, Parameter(help="Add the mirrored face, as published figures do.")]
-Resamples = Annotated[int, Parameter(help="Bootstrap resamples.")]
-Seed = Annotated[int, Parameter(help="Seed of the bootstrap.")]
-Fmr = Annotated[tuple[float, ...], Parameter(help="FMR targets, fractions.", negative="")]
-Weighting = Literal["uniform", "norm", "detector", "norm+detector"]
-Ready = NDArray[np.floating[Any]]
+protocol.command(ijbb)
+protocol.command(ijbc)
 
 
 @protocol.command
@@ -103,58 +88,12 @@ def pairs(
         failures = [(chosen.pictures[row], why) for row, why in failed]
     else:
         chosen = _read_list(kind, listed)
-        ready, failures = _features(
+        ready, failures = features_of(
             chosen.pictures, features, model, images, is_aligned=aligned, is_flip_summed=flip
         )
     record = pair_record(chosen, ready, fmr_targets=fmr, seed=seed, resamples=resamples)
     record |= {"features": str(features or model), "failures": failures}
     show_or_write(record, json, *pair_tables(record))
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class IjbOptions:
-    """What both IJB commands take."""
-
-    root: Annotated[Path, Parameter(help="The folder of the meta files.")]
-    features: Features = None
-    faces: Annotated[
-        Path | None, Parameter(help="Detector scores, .npy, instead of those of the meta files.")
-    ] = None
-    model: Model = None
-    images: Annotated[Path | None, Parameter(help="The folder loose_crop, with --model.")] = None
-    flip: Flip = True
-    weighting: Annotated[Weighting, Parameter(help="Of the faces of a template.")] = "norm+detector"
-    exact: Annotated[
-        bool, Parameter(help="Pool in float64, for every digit of the public code.", negative="")
-    ] = False
-    fmr: Fmr = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-    resamples: Resamples = 1000
-    seed: Seed = 0
-
-
-@protocol.command
-def ijbb(options: IjbOptions, *, json: Json = None) -> None:
-    """Judge IJB-B: 1:1 between templates, and 1:N in both galleries if their lists are there.
-
-    **Examples**
-
-        marginface protocol ijbb --root IJBB/meta --features features.npy
-    """
-    _ijb("ijbb", options, json)
-
-
-@protocol.command
-def ijbc(options: IjbOptions, *, json: Json = None) -> None:
-    """Judge IJB-C: 1:1 between templates, and 1:N in both galleries if their lists are there.
-
-    **Examples**
-
-        marginface protocol ijbc --root IJBC/meta --features features.npy --json ijbc.json
-
-        marginface protocol ijbc --root IJBC/meta --model sface --images IJBC/loose_crop
-    """
-    _ijb("ijbc", options, json)
 
 
 @protocol.command
@@ -178,7 +117,7 @@ def gallery(
         marginface protocol gallery gallery.csv probes.csv --model sface --images photos
     """
     lists = gallery_tables(gallery_list, probe_list)
-    ready, failures = _features(
+    ready, failures = features_of(
         lists.pictures, features, model, images, is_aligned=aligned, is_flip_summed=flip
     )
     record = gallery_record(lists, ready) | {"failures": failures}
@@ -205,7 +144,7 @@ def tinyface(
         marginface protocol tinyface tinyface/Testing_Set --features tinyface.npy
     """
     lists = tinyface_lists(root)
-    ready, failures = _features(
+    ready, failures = features_of(
         lists.pictures, features, model, images or root, is_aligned=aligned, is_flip_summed=flip
     )
     record = gallery_record(lists, ready) | {"failures": failures}
@@ -250,51 +189,6 @@ def megaface(
     show_or_write(record, json, *search_tables(record))
 
 
-def _ijb(name: str, options: IjbOptions, json: Path | None) -> None:
-    faces = read_faces(options.root, name)
-    pairs_listed = read_pairs(options.root, name, faces)
-    search = read_search(options.root, name, faces)
-    if options.faces is not None:
-        scores = load_features(options.faces, len(faces.pictures), is_column=True)
-        faces = replace(faces, detector_scores=np.asarray(scores, dtype=np.float64))
-    failures: list[tuple[str, str]] = []
-    if options.model is None:
-        ready, failures = _features(faces.pictures, options.features, None, None)
-    else:
-        ready, failures = _embed_ijb(faces, options)
-    templates = fuse(faces, ready, weighting=options.weighting, exact=options.exact)
-    record = verification_record(
-        faces,
-        pairs_listed,
-        templates,
-        search=search,
-        fmr_targets=options.fmr,
-        seed=options.seed,
-        resamples=options.resamples,
-    )
-    parts = pair_tables(record)
-    if search is not None:
-        record["identification"] = identification_record(
-            faces, search, templates, seed=options.seed, resamples=options.resamples
-        )
-        parts += search_tables(record["identification"])
-    record |= {"weighting": options.weighting, "failures": failures}
-    show_or_write(record, json, *parts)
-
-
-def _embed_ijb(faces: IjbFaces, options: IjbOptions) -> tuple[Ready, list[tuple[str, str]]]:
-    if faces.points is None or options.images is None:
-        raise DataError(
-            f"--model needs --images and {faces.name}_name_5pts_score.txt, which holds the points"
-        )
-    if options.model is None:
-        raise ValueError("give --model")
-    recognizer = Recognizer.load(options.model)
-    crops = faces_at_points(options.images, faces.pictures, faces.points)
-    ready, failed = picture_features(recognizer, crops, is_flip_summed=options.flip)
-    return ready, [(faces.pictures[row], why) for row, why in failed]
-
-
 def _read_list(kind: str, listed: Path) -> ListedPairs:
     if kind in ("lfw", "talfw"):
         return lfw_list(listed, name=kind)
@@ -307,24 +201,3 @@ def _read_list(kind: str, listed: Path) -> ListedPairs:
     if kind == "bin":
         return pack_pairs(read_bin(listed).is_mated, name=listed.stem)
     return cfp_lists(listed, kind=kind.removeprefix("cfp-").upper())
-
-
-def _features(
-    pictures: list[str],
-    features: Path | None,
-    model: str | None,
-    images: Path | None,
-    *,
-    is_aligned: bool = False,
-    is_flip_summed: bool = True,
-) -> tuple[Ready, list[tuple[str, str]]]:
-    if (features is None) == (model is None):
-        raise ValueError("give either --features, or --model with --images")
-    if features is not None:
-        return load_features(features, len(pictures)), []
-    if images is None or model is None:
-        raise ValueError("--model needs --images, the folder of the pictures")
-    recognizer = Recognizer.load(model)
-    crops = faces_in_folder(images, pictures, recognizer, is_aligned=is_aligned)
-    ready, failed = picture_features(recognizer, crops, is_flip_summed=is_flip_summed)
-    return ready, [(pictures[row], why) for row, why in failed]

@@ -23,7 +23,7 @@ Differs: nothing.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,36 +31,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from marginface.errors import UndefinedRateError, unknown_name
+from marginface.evaluation.gallery_search import (
+    Searches,
+    blocks_of,
+    entries_by_person,
+    search_gallery,
+)
 from marginface.evaluation.scores import FAILED
 from marginface.evaluation.verification import COUNT_NUDGE
+
+__all__ = [
+    "OpenSetPoint",
+    "Searches",
+    "cmc",
+    "fnir_at_fpir",
+    "fnir_draws",
+    "older_point",
+    "search_gallery",
+]
 
 RULES = ("iso", "newer", "older")
 FPIR_TARGETS = (1e-1, 1e-2)
 RANKS = (1, 5, 10, 20)
-# Scores of one block of probes with the gallery: 16 MiB of float32.
-BLOCK = 1 << 22
-
 Scores = NDArray[np.floating[Any]]
-Codes = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Searches:
-    """What came of each probe's search in one gallery.
-
-    Attributes:
-        own: Best score with the own person; -inf for non-mated probes, shape (probes,).
-        other: Best score with anybody else, shape (probes,).
-        rank: Of the own person, from 1; 0 for non-mated probes, shape (probes,).
-        is_mated: Whether the person is enrolled, shape (probes,).
-        gallery: Number of entries.
-    """
-
-    own: Scores
-    other: Scores
-    rank: Codes
-    is_mated: NDArray[np.bool_]
-    gallery: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,43 +75,6 @@ class OpenSetPoint:
     def as_dict(self) -> dict[str, Any]:
         """Return the point in plain types, ready for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
-
-
-def search_gallery(
-    probes: Scores,
-    gallery: Scores,
-    *,
-    probe_identity: ArrayLike,
-    gallery_identity: ArrayLike,
-) -> Searches:
-    """Compare every probe with every entry, a block of probes at a time; nothing is sorted.
-
-    Args:
-        probes: Unit rows, shape (probes, dim); a row of zeros is a probe without a face.
-        gallery: Unit rows, shape (entries, dim).
-        probe_identity: The person of each probe, whole numbers or names, shape (probes,).
-        gallery_identity: The person of each entry; a person may have several entries.
-
-    Raises:
-        ValueError: If shapes differ or a score is NaN.
-    """
-    _check_rows("probes", probes, probe_identity)
-    _check_rows("gallery", gallery, gallery_identity)
-    codes, order, starts = _entries(np.asarray(probe_identity), np.asarray(gallery_identity))
-    gallery = gallery[order]
-    failed = ~gallery.any(axis=1)
-    wide = np.ascontiguousarray(gallery.T)
-    count = len(probes)
-    own, other = np.full((2, count), FAILED, dtype=np.result_type(probes, gallery))
-    rank = np.zeros(count, dtype=np.int64)
-    for rows in _blocks(count, len(gallery)):
-        products = probes[rows] @ wide
-        products[:, failed] = FAILED
-        products[~probes[rows].any(axis=1)] = FAILED
-        _read_block(products, codes[rows], starts, own[rows], other[rows], rank[rows])
-    if np.isnan(own).any() or np.isnan(other).any():
-        raise ValueError("probes and gallery must be finite, got NaN among their scores")
-    return Searches(own=own, other=other, rank=rank, is_mated=codes >= 0, gallery=len(gallery))
 
 
 def cmc(searches: Searches | Sequence[Searches], ranks: Sequence[int] = RANKS) -> dict[int, float]:
@@ -192,7 +148,9 @@ def older_point(
     Raises:
         ValueError: If a probe's person does not stand in the galleries exactly once.
     """
-    codes, order, starts = _entries(np.asarray(probe_identity), np.asarray(gallery_identity))
+    codes, order, starts = entries_by_person(
+        np.asarray(probe_identity), np.asarray(gallery_identity)
+    )
     entries = np.where(codes >= 0, np.diff(starts)[codes], 0)
     if (entries != 1).any():
         row = int(np.argmax(entries != 1))
@@ -204,7 +162,7 @@ def older_point(
     wanted = [math.ceil(target * len(probes)) for target in targets]
     own = np.empty(len(probes), dtype=np.result_type(probes, gallery))
     highest = np.empty(0, dtype=own.dtype)
-    for rows in _blocks(len(probes), len(gallery)):
+    for rows in blocks_of(len(probes), len(gallery)):
         products = probes[rows] @ wide
         place = np.arange(len(products)), starts[codes[rows]]
         own[rows] = products[place]
@@ -260,49 +218,6 @@ def fnir_draws(
 
 def _several(searches: Searches | Sequence[Searches]) -> Sequence[Searches]:
     return [searches] if isinstance(searches, Searches) else searches
-
-
-def _blocks(probes: int, entries: int) -> Iterator[slice]:
-    rows = max(1, BLOCK // max(entries, 1))
-    for start in range(0, probes, rows):
-        yield slice(start, min(start + rows, probes))
-
-
-def _check_rows(name: str, rows: Scores, identity: ArrayLike) -> None:
-    if rows.ndim != 2 or len(rows) == 0 or np.shape(identity) != (len(rows),):
-        raise ValueError(
-            f"{name} must be rows of shape (n, dim) with one identity each, "
-            f"got {rows.shape} and identities of shape {np.shape(identity)}"
-        )
-
-
-def _entries(probe: NDArray[Any], gallery: NDArray[Any]) -> tuple[Codes, Codes, Codes]:
-    """Return each probe's person among the enrolled (or -1), the entries by person, and starts."""
-    people, codes = np.unique(gallery, return_inverse=True)
-    order = np.argsort(codes, kind="stable")
-    starts = np.append(0, np.cumsum(np.bincount(codes)))
-    place = np.searchsorted(people, probe).clip(max=people.size - 1)
-    return np.where(people[place] == probe, place, -1), order, starts
-
-
-def _read_block(
-    products: Scores, codes: Codes, starts: Codes, own: Scores, other: Scores, rank: Codes
-) -> None:
-    """Fill in one block of probes; own entries are taken out of `products`."""
-    mated = np.flatnonzero(codes >= 0)
-    if starts.size - 1 == products.shape[1]:  # one entry a person
-        own[mated] = products[mated, codes[mated]]
-        products[mated, codes[mated]] = FAILED
-    else:
-        for row in mated:
-            entries = slice(starts[codes[row]], starts[codes[row] + 1])
-            own[row] = products[row, entries].max()
-            products[row, entries] = FAILED
-    other[:] = products.max(axis=1)
-    # Failed entries rank behind every score, also behind a failed own one.
-    beaten = (products[mated] >= own[mated, None]) & np.isfinite(products[mated])
-    rank[mated] = 1 + np.count_nonzero(beaten, axis=1)
-    rank[mated[~np.isfinite(own[mated])]] = products.shape[1] + 1
 
 
 def _highest_refused(best: Scores, target: float, rule: str) -> Any:

@@ -180,7 +180,7 @@ def grid_accuracy_draws(
         mated *= (flags.sum() / mated.sum(axis=1))[:, None]
         nonmated *= ((~flags).sum() / nonmated.sum(axis=1))[:, None]
         gain = np.zeros((len(weights), folds * (GRID.size + 1)))
-        gain[:, places] = np.add.reduceat((mated - nonmated)[:, order], starts, axis=1)
+        gain[:, places] = np.add.reduceat((mated - nonmated).take(order, axis=1), starts, axis=1)
         gain = gain.reshape(len(weights), folds, -1).cumsum(axis=2)[:, :, : GRID.size]
         best = np.argmax(gain.sum(axis=1, keepdims=True) - gain, axis=2)
         kept = np.take_along_axis(gain, best[:, :, None], axis=2)[:, :, 0]
