@@ -19,6 +19,7 @@ COMMANDS = [
     "compare",
     "evaluate",
     "losses",
+    "recipes",
     "report",
     "render",
     *(

@@ -36,6 +36,7 @@ app.command("marginface.cli.train:train", name="train")
 app.command("marginface.cli.compare:compare", name="compare")
 app.command("marginface.cli.evaluate:evaluate", name="evaluate")
 app.command("marginface.cli.losses:losses", name="losses")
+app.command("marginface.cli.recipes:recipes", name="recipes")
 app.command("marginface.cli.render:render", name="render")
 app.command("marginface.cli.report:report", name="report")
 app.command(

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.overrides import apply_overrides, overrides_class, pick
 from marginface.recipes import RECIPES
+from marginface.recipes import smoke as smoke_scale
 from marginface.training import TrainConfig
 from marginface.training import train as run_training
 
@@ -22,6 +23,10 @@ def train(
     *,
     recipe: Annotated[str, Parameter(help="Where the settings come from.")] = "small",
     config: Annotated[Overrides, Parameter(name="*")] = NOTHING_GIVEN,
+    smoke: Annotated[
+        bool,
+        Parameter(help="Shrink the recipe to minutes, to see that it runs.", negative=""),
+    ] = False,
     restart: Annotated[bool, Parameter(help="Throw away what OUT holds.", negative="")] = False,
     json: Json = None,
 ) -> None:
@@ -37,9 +42,18 @@ def train(
         marginface train celeb.pack runs/tuned --recipe sface-finetune --loss.name elasticface-arc
 
         marginface train celeb.pack runs/long --epochs 60 --optimizer.lr 0.05
+
+        marginface train celeb.pack runs/smoke --recipe adaface-r50-casia --smoke
     """
-    settings = apply_overrides(pick("recipe", recipe, RECIPES)(data), config)
+    settings = pick("recipe", recipe, RECIPES)(data)
+    if smoke:
+        settings = smoke_scale(settings)
+        if config.epochs is not None:  # a run has one length; the smoke scale's gives way
+            settings = replace(settings, steps=None, epochs=config.epochs)
+    settings = apply_overrides(settings, config)
     settings = replace(settings, data=replace(settings.data, path=data))
+    if smoke:
+        say(f"smoke run of {recipe}: it shows that the recipe runs, and its numbers mean nothing")
     result = run_training(settings, out, resume=not restart)
     record = {
         "model": str(result.model_path),
@@ -48,6 +62,7 @@ def train(
         "images_per_s": result.images_per_s,
         "final_loss": result.final_loss,
         "is_complete": result.is_complete,
+        "is_smoke": smoke,
         "config": settings.to_dict(),
     }
     loss = "none logged" if result.final_loss is None else f"{result.final_loss:.3f}"
