@@ -1,15 +1,18 @@
-"""A made-up comparison record, in the form of results.json, with every part filled."""
+"""Made-up records of every kind, in the form their commands write, with every part filled."""
 
 import numpy as np
 
 from marginface.evaluation import (
     compare_records,
     det_curve,
+    error_versus_reject,
+    judge_groups,
     judge_pairs,
     score_histogram,
     thin,
     worst_errors,
 )
+from marginface.evaluation.identification import cmc, fnir_at_fpir, search_gallery
 from marginface.report import encode_picture
 from tests.evaluation.cases import people_pairs, people_scores
 
@@ -145,3 +148,142 @@ def _worst(scores, first, second):
             }
         )
     return {"worst": worst}
+
+
+def evaluation_record(*, name="sface", strength=2.0, has_curve=False, resamples=40):
+    """A made-up record of `marginface evaluate`, with groups and error versus reject."""
+    rng = np.random.default_rng(7)
+    first, second, folds = people_pairs(rng, identities=60, mated=40, nonmated=40)
+    is_mated = first == second
+    base = people_scores(rng, first, second, distance=0.0)
+    noise = rng.normal(size=base.size)
+    scores = np.tanh((base + strength * is_mated + 0.6 * noise) / 4)
+    people = {"first_identity": first, "second_identity": second}
+    draws = {"resamples": resamples, "seed": 0}
+    judged = judge_pairs(scores, is_mated, folds=folds, fmr_targets=TARGETS, **people, **draws)
+    side = np.where(np.stack([first, second]) % 7 == 0, "side_view & <dark>", "frontal")
+    groups = judge_groups(
+        scores,
+        is_mated,
+        **people,
+        first_group=side[0],
+        second_group=side[1],
+        target_fmr=0.1,
+        **draws,
+    ).as_dict()
+    quality = -np.abs(noise) + 0.3 * rng.normal(size=base.size)
+    rejection = error_versus_reject(
+        scores, is_mated, quality, **people, target_fmr=0.1, **draws
+    ).as_dict()
+    record = {
+        "model": name,
+        "score": {"name": "cosine", "meaning": "cosine of the angle"},
+        **judged.as_dict(),
+        "rejection": {"quality": "the shorter of the two features", **rejection},
+        "groups": {"column": "pose", "bins": [], **groups},
+        "protocol": "LFW pairs, 800 in 10 folds",
+        "data": {"images": "faces", "pairs": "pairs_50%.txt"},
+        "date": "2026-11-22",
+    }
+    if has_curve:
+        curve = thin(det_curve(scores[is_mated], scores[~is_mated]), points=120)
+        record["curve"] = curve.as_dict()
+        record["histogram"] = score_histogram(scores, is_mated, bins=40)
+    return record
+
+
+def protocol_pair_record():
+    """A made-up record of `marginface protocol pairs`: exact figures and the public ones."""
+    kept = ("metrics", "refused", "cautions", "fold_std", "failure_to_acquire", "pairs")
+    judged = evaluation_record(strength=2.2)
+    return {
+        "protocol": "lfw",
+        **{key: judged[key] for key in (*kept, "identities", "bootstrap")},
+        "repeated_pairs": 0,
+        "insightface": {
+            "mean": 0.9312,
+            "std": 0.0123,
+            "tar": 0.81,
+            "tar_std": 0.02,
+            "low": 0.9,
+            "high": 0.95,
+            "why_it_differs": "other thresholds are tried",
+            "exact_minus_public": -0.0005,
+        },
+        "features": "made/lfw_features.npy",
+        "failures": [],
+    }
+
+
+def gallery_record():
+    """A made-up record of `marginface protocol gallery`, searched by the code that does it."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(90, 16))
+    gallery = centres[:60] + 0.55 * rng.normal(size=(60, 16))
+    shown = np.tile(np.arange(90), 4)
+    probes = centres[shown] + 0.55 * rng.normal(size=(360, 16))
+    searches = search_gallery(
+        probes / np.linalg.norm(probes, axis=1, keepdims=True),
+        gallery / np.linalg.norm(gallery, axis=1, keepdims=True),
+        probe_identity=shown,
+        gallery_identity=np.arange(60),
+    )
+    points = [
+        {"gallery": "all", **fnir_at_fpir(searches, target, rule=rule).as_dict()}
+        for rule in ("iso", "newer")
+        for target in (0.05, 0.1, 0.3)
+    ]
+    return {
+        "protocol": "shop 1:N",
+        "cmc": {str(rank): share for rank, share in cmc(searches).items()},
+        "fnir_at_fpir": points,
+        "refused": {"iso 0.001": "FPIR 0.001 cannot be seen in 120 non-mated searches"},
+        "probes": 360,
+        "mated_probes": 240,
+        "gallery": 60,
+        "distractors": 0,
+        "failure_to_acquire": 0.0,
+        "failures": [],
+    }
+
+
+def ijb_record():
+    """A made-up record of `marginface protocol ijbc`, with 1:1, 1:N and the three rules."""
+    base = protocol_pair_record()
+    searched = gallery_record()
+    older = {**searched["fnir_at_fpir"][0], "rule": "older", "gallery": "both", "fpir": None}
+    return {
+        **{key: value for key, value in base.items() if key not in ("features", "insightface")},
+        "protocol": "ijbc 1:1",
+        "templates": 120,
+        "faces": 900,
+        "insightface": {
+            "tar_at_far": [{"target": t, "tar": 0.9 + t, "far": t} for t in TARGETS],
+            "why_it_differs": "points of a thinned curve",
+        },
+        "weighting": "norm+detector",
+        "identification": {
+            "protocol": "ijbc 1:N",
+            "cmc": searched["cmc"],
+            "fnir_at_fpir": [*searched["fnir_at_fpir"], older],
+            "mean_fnir": [{"rule": "iso", "target": 0.1, "fnir": 0.2, "low": 0.1, "high": 0.3}],
+            "refused": {},
+            "probes": 360,
+            "galleries": {"G1": 60, "G2": 60},
+        },
+    }
+
+
+def megaface_record():
+    """A made-up record of `marginface protocol megaface`."""
+    return {
+        "protocol": "megaface",
+        "identification": [
+            {"distractors": size, "cmc": {"1": 0.99 - 0.02 * n, "10": 0.995 - 0.01 * n}}
+            for n, size in enumerate((10, 100, 1_000, 10_000, 100_000, 1_000_000))
+        ],
+        "probes": 3530,
+        "pairs": 151_602,
+        "noises_removed": {"probes": 0, "distractors": 0},
+        "failure_to_acquire": 0.0,
+    }

@@ -102,7 +102,7 @@ def test_ids_are_unique_and_references_resolve(page):
 def test_every_picture_says_what_it_shows(page):
     pictures, drawings = page.all("img"), page.all("svg")
     assert len(pictures) == 6 * 8 * 2
-    assert len(drawings) == 4 + 6
+    assert len(drawings) == 5 + 6
     assert all(attrs["alt"] for attrs in pictures)
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in drawings)
 

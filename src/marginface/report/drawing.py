@@ -9,7 +9,6 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -36,6 +35,7 @@ PALETTE = (
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 
 LineStyle = str | tuple[int, tuple[float, ...]]
+Look = tuple[str, LineStyle]
 
 
 @contextmanager
@@ -100,19 +100,16 @@ def to_svg(figure: Figure, *, alt: str) -> str:
     return svg.replace(INK, "currentColor").replace(GRID, "var(--line)").strip()
 
 
-def line_looks(record: Record) -> dict[str, tuple[str, LineStyle]]:
+def line_looks(record: Record) -> dict[str, Look]:
     """Return each loss's colour and dash, the same in every figure; the baseline is in ink."""
     names = sorted(entry.name for entry in entries_of(record) if not entry.is_reference)
-    looks: dict[str, tuple[str, LineStyle]] = {}
-    colours = cycle(PALETTE)
-    drawn = 0
-    for name in names:
-        if name == record.get("baseline"):
-            looks[name] = (INK, "-")
-            continue
-        looks[name] = (next(colours), _DASHES[drawn // len(PALETTE) % len(_DASHES)])
-        drawn += 1
-    return looks
+    looks = iter(looks_of(len(names)))
+    return {name: (INK, "-") if name == record.get("baseline") else next(looks) for name in names}
+
+
+def looks_of(count: int) -> list[Look]:
+    """Return so many colours with dashes; neighbours differ in both, for who sees few colours."""
+    return [(PALETTE[n % len(PALETTE)], _DASHES[n % len(_DASHES)]) for n in range(count)]
 
 
 def css_colour(colour: str) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,6 @@ from marginface.report.drawing import (
 )
 from marginface.report.entries import Record, entries_of
 from marginface.report.words import is_percent, title
-
-_PROBIT = NormalDist().inv_cdf
-_RATE_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 
 
 def interval_figure(record: Record, metric: str) -> str:
@@ -77,57 +73,6 @@ def _whisker(
     )
 
 
-def det_figure(record: Record) -> str:
-    """Draw FNMR against FMR over all thresholds, both on the normal-deviate scale."""
-    looks = line_looks(record)
-    curves = {
-        name: result["curve"] for name, result in record["losses"].items() if result.get("curve")
-    }
-    lowest = min((_lowest_rate(curve) for curve in curves.values()), default=0.001)
-    limits = (lowest, 1 - lowest)
-    with house_look():
-        figure = new_figure(6.6, 5.4)
-        axes = figure.subplots()
-        ends = [_PROBIT(limits[0]), _PROBIT(min(0.97, limits[1]))]
-        axes.plot(ends, ends, color=INK, linewidth=0.7, linestyle=(0, (2, 3)))
-        for name, curve in curves.items():
-            colour, dash = looks[name]
-            width = 2.2 if name == record["baseline"] else 1.7
-            axes.plot(
-                _deviates(curve["fmr"], limits),
-                _deviates(curve["fnmr"], limits),
-                color=colour,
-                linestyle=dash,
-                linewidth=width,
-                label=name,
-                drawstyle="steps-post",
-            )
-        ticks = [rate for rate in _RATE_TICKS if rate >= lowest]
-        names = [f"{100 * rate:g}" for rate in ticks]
-        axes.set_xticks([_PROBIT(rate) for rate in ticks], names)
-        axes.set_yticks([_PROBIT(rate) for rate in ticks], names)
-        axes.set_xlim(*ends)
-        axes.set_ylim(*ends)
-        axes.set_xlabel("false match rate, percent (strangers accepted)")
-        axes.set_ylabel("false non-match rate, percent (same person refused)")
-        legend_below(figure, axes)
-        return to_svg(
-            figure,
-            alt="False non-match rate against false match rate of every loss over all thresholds; "
-            "curves nearer to the lower left corner are better",
-        )
-
-
-def _lowest_rate(curve: Mapping[str, Sequence[float]]) -> float:
-    seen = [rate for rate in [*curve["fmr"], *curve["fnmr"]] if 0 < rate < 0.5]
-    return max(1e-6, min(seen, default=0.002) / 2)
-
-
-def _deviates(rates: Sequence[float], limits: tuple[float, float]) -> list[float]:
-    # Rates of 0 and 1 lie at infinity; they are drawn at the edge.
-    return [_PROBIT(min(max(rate, limits[0]), limits[1])) for rate in rates]
-
-
 def histogram_figure(name: str, histogram: Mapping[str, Sequence[float]]) -> str:
     """Draw the scores of mated and non-mated pairs of one loss, each with area one."""
     edges = np.asarray(histogram["edges"], dtype=np.float64)
@@ -135,8 +80,8 @@ def histogram_figure(name: str, histogram: Mapping[str, Sequence[float]]) -> str
         figure = new_figure(3.6, 2.3)
         axes = figure.subplots()
         for kind, label, colour in (
-            ("nonmated", "two people", PALETTE[1]),
-            ("mated", "same person", PALETTE[0]),
+            ("nonmated", "non-mated: two people", PALETTE[1]),
+            ("mated", "mated: same person", PALETTE[0]),
         ):
             counts = np.asarray(histogram[kind], dtype=np.float64)
             density = counts / max(counts.sum(), 1) / np.diff(edges)
@@ -145,7 +90,7 @@ def histogram_figure(name: str, histogram: Mapping[str, Sequence[float]]) -> str
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("score")
+        axes.set_xlabel("comparison score")
         axes.set_title(name)
         legend_below(figure, axes, columns=2)
         return to_svg(

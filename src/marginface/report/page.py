@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from marginface.files import write_atomically
 from marginface.report import figures, words
+from marginface.report.curve_figures import det_figure, roc_figure
 from marginface.report.drawing import css_colour, line_looks
 from marginface.report.entries import (
     Entry,
@@ -20,6 +21,7 @@ from marginface.report.entries import (
     metrics_of,
     refusals_of,
 )
+from marginface.report.lines import comparison_lines
 from marginface.report.pictures import picture_uri
 from marginface.report.tables import outcome_words, pairs_words
 
@@ -51,13 +53,7 @@ def comparison_page(record: Record) -> str:
     """
     if not record.get("losses"):
         raise ValueError("record must hold at least one loss under 'losses', got none")
-    environment = Environment(
-        loader=PackageLoader("marginface.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.globals.update(
         title_of=words.title,
         value_words=words.value_words,
@@ -68,6 +64,17 @@ def comparison_page(record: Record) -> str:
         picture_uri=picture_uri,
     )
     return environment.get_template("comparison.html.j2").render(_page_parts(record))
+
+
+def page_environment() -> Environment:
+    """Return what fills the templates of pages: every value escaped, every absent one an error."""
+    return Environment(
+        loader=PackageLoader("marginface.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _page_parts(record: Record) -> dict[str, Any]:
@@ -103,12 +110,14 @@ def _figures(record: Record, main: str, losses: list[Entry]) -> dict[str, Any]:
     def has(key: str) -> bool:
         return any(entry.result.get(key) for entry in losses)
 
+    curves = comparison_lines(record)
     has_history = any(
         run.get("history") for entry in losses for run in entry.result.get("runs", [])
     )
     return {
         "intervals": Markup(figures.interval_figure(record, main)),
-        "det": Markup(figures.det_figure(record)) if has("curve") else None,
+        "det": Markup(det_figure(curves)) if curves else None,
+        "roc": Markup(roc_figure(curves)) if curves else None,
         "training": Markup(figures.training_figure(record)) if has_history else None,
         "margins": Markup(figures.margin_figure(record)) if has("margin") else None,
         "histograms": [
@@ -156,8 +165,10 @@ def download_uri(record: Record) -> str:
             {key: value for key, value in pair.items() if key not in _PICTURES}
             for pair in result.get("worst", [])
         ]
-        return {**result, "worst": worst}
+        return {**result, "worst": worst} if worst else dict(result)
 
-    losses = {name: without_pictures(result) for name, result in record["losses"].items()}
-    text = json.dumps({**record, "losses": losses}, indent=1)
+    kept = dict(record)
+    if "losses" in record:
+        kept["losses"] = {name: without_pictures(one) for name, one in record["losses"].items()}
+    text = json.dumps(kept, indent=1)
     return "data:application/json;base64," + base64.b64encode(text.encode()).decode()

@@ -1,6 +1,6 @@
 """Result records as tables: for the terminal (rich) and for documents (Markdown)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -8,10 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from marginface.report.entries import Entry, Record, entries_of, main_metric, metrics_of
+from marginface.report.grids import Grid
 from marginface.report.words import (
     NO_DIFFERENCE,
     difference_words,
     interval_words,
+    model_words,
     ordered_metrics,
     title,
     value_words,
@@ -116,6 +118,26 @@ def evaluation_table(record: Mapping[str, Any]) -> Table:
     return table
 
 
+def grid_tables(grids: Sequence[Grid]) -> list[Table]:
+    """Return the grids for the terminal, notes below each."""
+    tables = []
+    for grid in grids:
+        table = Table(
+            title=grid.title,
+            caption="\n".join(grid.notes) or None,
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            show_edge=False,
+            pad_edge=False,
+        )
+        for number, head in enumerate(grid.heads):
+            table.add_column(Text(head), justify="right" if number else "left")
+        for name, cells in grid.rows:
+            table.add_row(Text(name), *(Text(cell.text) for cell in cells))
+        tables.append(table)
+    return tables
+
+
 def markdown_table(record: Record) -> str:
     """Return the comparison as a Markdown table, one line per loss, for a document.
 
@@ -155,10 +177,3 @@ def pairs_words(pairs: Any) -> str:
         mated, nonmated = pairs.get("mated", 0), pairs.get("nonmated", 0)
         return f"{mated:,} mated and {nonmated:,} non-mated pairs"
     return f"{pairs:,} pairs"
-
-
-def model_words(model: Any) -> str:
-    """Name a model given as a name or as a mapping that holds one."""
-    if isinstance(model, Mapping):
-        return str(model.get("name") or model.get("path") or "this model")
-    return str(model or "this model")

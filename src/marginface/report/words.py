@@ -100,6 +100,17 @@ def value_words(metric: str, interval: Mapping[str, Any]) -> str:
     return number(metric, interval["value"]) + (" %" if is_percent(metric) else "")
 
 
+def percent_words(share: float) -> str:
+    """Write a share in percent; one too small for two decimals keeps two digits that count.
+
+    Example:
+        >>> percent_words(0.125), percent_words(0.00001), percent_words(0.0)
+        ('12.50 %', '0.001 %', '0.00 %')
+    """
+    percent = 100 * share
+    return f"{percent:.2g} %" if 0 < percent < 0.1 else f"{percent:.2f} %"
+
+
 def interval_words(metric: str, interval: Mapping[str, Any]) -> str:
     """Write the ends of an interval.
 
@@ -152,6 +163,13 @@ def verdict(metric: str, difference: Mapping[str, Any] | None) -> str:
     if not difference["is_shown"]:
         return NO_DIFFERENCE
     return "better" if (difference["value"] < 0) == is_lower_better(metric) else "worse"
+
+
+def model_words(model: Any) -> str:
+    """Name a model given as a name or as a mapping that holds one."""
+    if isinstance(model, Mapping):
+        return str(model.get("name") or model.get("path") or "this model")
+    return str(model or "this model")
 
 
 def _target(metric: str) -> float:

@@ -1,0 +1,116 @@
+"""From systems to the lines of figures: which numbers, and how each line looks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from marginface.evaluation.records import FNMR_PREFIX
+from marginface.report.curve_figures import Line
+from marginface.report.drawing import Look, line_looks, looks_of
+from marginface.report.entries import Record
+from marginface.report.records import System
+from marginface.report.words import ordered_metrics
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+
+
+def comparison_lines(record: Record) -> list[Line]:
+    """Return the curve of every loss of a comparison, the baseline in ink and wider."""
+    looks = line_looks(record)
+    return [
+        Line(
+            name=name,
+            x=result["curve"]["fmr"],
+            y=result["curve"]["fnmr"],
+            is_curve=True,
+            colour=looks[name][0],
+            dash=looks[name][1],
+            width=2.2 if name == record["baseline"] else 1.7,
+        )
+        for name, result in record["losses"].items()
+        if result.get("curve")
+    ]
+
+
+def rate_lines(systems: Sequence[System]) -> list[Line]:
+    """Return FMR and FNMR of every system: its curve, or else the points of its metrics."""
+    lines = []
+    for system, look in zip(systems, _looks(len(systems)), strict=True):
+        curve = system.result.get("curve")
+        if curve:
+            lines.append(
+                Line(name=system.name, x=curve["fmr"], y=curve["fnmr"], is_curve=True, **look)
+            )
+            continue
+        names = [name for name in ordered_metrics(system.metrics) if name.startswith(FNMR_PREFIX)]
+        if names:
+            targets = [float(name.removeprefix(FNMR_PREFIX)) for name in names]
+            rates, low, high = (
+                [system.metrics[name][end] for name in names] for end in ("value", "low", "high")
+            )
+            lines.append(Line(name=system.name, x=targets, y=rates, low=low, high=high, **look))
+    return lines
+
+
+def cmc_lines(systems: Sequence[System]) -> list[Line]:
+    """Return rank and identification rate of every system that has a CMC."""
+    return [
+        _ranked(system.name, system.result["cmc"], look)
+        for system, look in zip(systems, _looks(len(systems)), strict=True)
+        if system.result.get("cmc")
+    ]
+
+
+def open_set_lines(systems: Sequence[System]) -> list[Line]:
+    """Return FPIR met and FNIR, a line for each system, gallery and rule that knows an FPIR.
+
+    Where a system has `open_set_curves`, each with gallery, fpir and fnir over all thresholds,
+    they stand for the points of the rule iso.
+    """
+    lines: list[tuple[str, Mapping[str, Any]]] = []
+    for system in systems:
+        curves = system.result.get("open_set_curves", [])
+        for curve in curves:
+            drawn = {"x": curve["fpir"], "y": curve["fnir"], "is_curve": True}
+            lines.append((f"{system.name}, gallery {curve['gallery']}", drawn))
+        grouped: dict[str, list[Mapping[str, Any]]] = {}
+        for point in system.result.get("fnir_at_fpir", []):
+            if point["fpir"] is not None and not (curves and point["rule"] == "iso"):
+                key = f"{system.name}, gallery {point['gallery']}, rule {point['rule']}"
+                grouped.setdefault(key, []).append(point)
+        for name, points in grouped.items():
+            points.sort(key=lambda point: float(point["fpir"]))
+            drawn = {"x": [p["fpir"] for p in points], "y": [p["fnir"] for p in points]}
+            lines.append((name, drawn))
+    looks = _looks(len(lines))
+    return [
+        Line(name=name, **drawn, **look) for (name, drawn), look in zip(lines, looks, strict=True)
+    ]
+
+
+def distractor_lines(systems: Sequence[System]) -> list[Line]:
+    """Return distractors and identification rate, a line for each system and rank."""
+    found: list[tuple[str, list[float], list[float]]] = []
+    for system in systems:
+        rows = system.result.get("identification", [])
+        for rank in rows[0]["cmc"] if rows else []:
+            sizes = [float(row["distractors"]) for row in rows]
+            shares = [float(row["cmc"][rank]) for row in rows]
+            found.append((f"{system.name}, rank {rank}", sizes, shares))
+    looks = _looks(len(found))
+    return [
+        Line(name=name, x=sizes, y=shares, **look)
+        for (name, sizes, shares), look in zip(found, looks, strict=True)
+    ]
+
+
+def _ranked(name: str, cmc: Mapping[str, float], look: Mapping[str, Any]) -> Line:
+    ranks = sorted(cmc, key=int)
+    return Line(name=name, x=[int(rank) for rank in ranks], y=[cmc[r] for r in ranks], **look)
+
+
+def _looks(count: int) -> list[dict[str, Any]]:
+    looks: list[Look] = looks_of(count)
+    return [
+        {"colour": colour, "dash": dash, "marker": MARKERS[number % len(MARKERS)]}
+        for number, (colour, dash) in enumerate(looks)
+    ]
