@@ -61,7 +61,7 @@ def test_a_smoke_run_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "its numbers mean nothing" in err
     record = json.loads(out)
     assert (record["steps"], record["is_smoke"]) == (2, True)
-    assert record["config"]["loss"]["options"]["gradient"] == "straight-through"
+    assert record["config"]["loss"]["options"]["gradient"] == "true"
     assert record["config"]["backbone"]["name"] == "iresnet_tiny"
 
 
