@@ -166,12 +166,12 @@ def _deviate_figure(lines: Sequence[Line], labels: tuple[str, str], *, alt: str)
     with house_look():
         figure = new_figure(6.6, 5.4)
         axes = figure.subplots()
-        ends = [_PROBIT(limits[0]), _PROBIT(min(0.97, limits[1]))]
+        ends = [_PROBIT(limits[0]), _PROBIT(min(_highest_rate(lines), limits[1]))]
         axes.plot(ends, ends, color=INK, linewidth=0.7, linestyle=(0, (2, 3)))
         for line in lines:
             parts = (line.x, line.y, line.low, line.high)
             _draw(axes, line, *(_deviates(part, limits) for part in parts))
-        ticks = [rate for rate in _RATE_TICKS if rate >= lowest]
+        ticks = [rate for rate in _RATE_TICKS if ends[0] <= _PROBIT(rate) <= ends[1]]
         names = [f"{100 * rate:g}" for rate in ticks]
         axes.set_xticks([_PROBIT(rate) for rate in ticks], names)
         axes.set_yticks([_PROBIT(rate) for rate in ticks], names)
@@ -229,6 +229,14 @@ def _bottom(lines: Sequence[Line], *, is_error: bool = True) -> float:
 
 def _lowest_rate(rates: Sequence[float]) -> float:
     return max(_LOWEST, min((rate for rate in rates if 0 < rate < 0.5), default=0.002) / 2)
+
+
+def _highest_rate(lines: Sequence[Line]) -> float:
+    """Return where the axes end: a few points leave the lax half of the figure out."""
+    if any(line.is_curve for line in lines):
+        return 0.97
+    seen = max((rate for line in lines for rate in (*line.x, *line.y, *line.high)), default=0.0)
+    return min(0.97, max(0.2, 1.3 * seen))
 
 
 def _deviates(rates: Sequence[float], limits: tuple[float, float]) -> list[float]:

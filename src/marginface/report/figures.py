@@ -80,8 +80,8 @@ def histogram_figure(name: str, histogram: Mapping[str, Sequence[float]]) -> str
         figure = new_figure(3.6, 2.3)
         axes = figure.subplots()
         for kind, label, colour in (
-            ("nonmated", "non-mated: two people", PALETTE[1]),
-            ("mated", "mated: same person", PALETTE[0]),
+            ("nonmated", "non-mated", PALETTE[1]),
+            ("mated", "mated", PALETTE[0]),
         ):
             counts = np.asarray(histogram[kind], dtype=np.float64)
             density = counts / max(counts.sum(), 1) / np.diff(edges)

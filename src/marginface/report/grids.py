@@ -240,18 +240,19 @@ def _distractors(system: System) -> Grid:
 
 
 def _remarks(systems: Sequence[System]) -> tuple[str, ...]:
-    notes = []
+    """Return cautions and refusals, one sentence for all the systems it holds of."""
+    notes: dict[str, list[str]] = {}
     for system in systems:
-        for name, why in system.result.get("cautions", {}).items():
-            notes.append(f"{system.name}, {title(name)}: {why}")
-        for name, why in system.result.get("refused", {}).items():
-            notes.append(f"{system.name}, {title(name)} not measured: {why}")
-        notes += [
-            f"{system.name}, {key} not measured: {system.result[key]['refused']}"
-            for key in ("groups", "rejection")
-            if "refused" in system.result.get(key, {})
-        ]
-    return tuple(notes)
+        result = system.result
+        found = [f"{title(name)}: {why}" for name, why in result.get("cautions", {}).items()]
+        refused = dict(result.get("refused", {}))
+        for key in ("groups", "rejection"):
+            if "refused" in result.get(key, {}):
+                refused[key] = result[key]["refused"]
+        found += [f"{title(name)} not measured: {why}" for name, why in refused.items()]
+        for note in found:
+            notes.setdefault(note, []).append(system.name)
+    return tuple(f"{', '.join(names)}, {note}" for note, names in notes.items())
 
 
 def _measured(system: System, key: str) -> bool:
