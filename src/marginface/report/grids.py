@@ -214,7 +214,9 @@ def _open_set(judged_on: str, systems: Sequence[System]) -> Grid:
             (name, tuple(_fnir_cell(points.get(target)) for target in targets))
             for name, points in table.items()
         ]
-        notes += [f"{system.name}, {k}: {why}" for k, why in system.result["refused"].items()]
+        notes += [
+            f"{system.name}, {k}: {why}" for k, why in system.result.get("refused", {}).items()
+        ]
     return Grid(
         part="open set",
         title=f"Open-set identification on {judged_on}",

@@ -174,8 +174,8 @@ def _search_figures(systems: Sequence[System]) -> list[dict[str, Any]]:
         (
             lines.open_set_lines,
             draw.open_set_figure,
-            "DET of open-set identification on {}: both rates at each threshold, nearer to the "
-            "lower left corner is better. The rule older knows no FPIR and is not drawn.",
+            "DET of open-set identification on {}: nearer to the lower left corner is better. What "
+            "joins markers only guides the eye. The rule older knows no FPIR and is not drawn.",
         ),
         (
             lines.distractor_lines,
