@@ -8,7 +8,8 @@ the folder of the comparison: the truth for procedural people; for photographs t
 from the middle of the eyes over their distance (from `--landmarks`), and the logarithm of the
 Laplacian's variance over the aligned crop. Then, at one threshold a model (FMR 1 % over all pairs):
 FNMR in thirds of both, with the paired difference to the baseline; the rank correlation of the
-feature's length with sharpness; error versus reject by that length. 95 % intervals over people.
+feature's length with sharpness; the same where every picture is blurred by hand; error versus
+reject by that length. 95 % intervals over people.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from marginface.files import write_atomically
 from marginface.recognition import Recognizer, pair_groups
 
 COLUMNS = ("turn", "sharpness")
+# Deviations of the blur as shares of the crop's side.
+BLURS = (0.0, 0.01, 0.02, 0.04)
 FMR = 0.01
 
 
@@ -117,10 +120,18 @@ def quality(
     faces = pack.read([rows[stem] for stem in stems])
     people = [stem.partition("/")[0] for stem in stems]
     sharpness = np.array([facts[stem][1] for stem in stems])
+    blurred = {share: blur(faces, share) for share in BLURS}
     result = {}
     for name in models:
         run = sorted((folder / "runs" / name).glob("seed-*"))[0]
-        norms = Recognizer.load(run / "model.safetensors").embed_with_norms(faces)[1]
+        recognizer = Recognizer.load(run / "model.safetensors")
+        lengths = {share: recognizer.embed_with_norms(some)[1] for share, some in blurred.items()}
+        norms = lengths[0.0]
+        by_hand = rank_correlation(
+            np.concatenate(list(lengths.values())),
+            np.repeat([-share for share in BLURS], len(stems)),
+            people * len(BLURS),
+        )
         scored = read_scores(run / "scores.npz", pairs)
         rejection = error_versus_reject(
             scored.scores,
@@ -131,8 +142,19 @@ def quality(
             target_fmr=FMR,
         )
         found = rank_correlation(norms, sharpness, people)
-        result[name] = {"correlation": found.as_dict(), "rejection": rejection.as_dict()}
+        result[name] = {
+            "correlation": found.as_dict(),
+            "by_hand": by_hand.as_dict(),
+            "mean_lengths": {share: float(some.mean()) for share, some in lengths.items()},
+            "rejection": rejection.as_dict(),
+        }
     return result
+
+
+def blur(faces: np.ndarray[Any, Any], share: float) -> np.ndarray[Any, Any]:
+    if share == 0:
+        return faces
+    return np.stack([cv2.GaussianBlur(face, (0, 0), share * face.shape[0]) for face in faces])
 
 
 def main() -> None:
@@ -154,16 +176,23 @@ def main() -> None:
     record["quality"] = quality(chosen.folder, models, pairs, pack, facts)
     write_atomically(chosen.folder / "hard_and_blurred.json", json.dumps(record, indent=1) + "\n")
     show_split(record["split"])
-    titles = ["rank correlation of length and sharpness", "FNMR versus reject, area minus random"]
+    titles = [
+        "rank correlation of length and sharpness",
+        "the same, blurred by hand",
+        f"mean length at blurs {', '.join(map(str, BLURS))}",
+        "FNMR versus reject, area minus random",
+    ]
     print(f"\n| model | {' | '.join(titles)} |")
-    print("| --- | ---: | ---: |")
+    print("| --- |" + " ---: |" * len(titles))
     for name, found in record["quality"].items():
         correlation, part = found["correlation"], found["rejection"]["fnmr"]
         cell = shown(*(correlation[key] for key in ("value", "low", "high")), percent=False)
         change = part["difference_to_random"]
         area = shown(*(change[key] for key in ("value", "low", "high")))
         gained = "" if part["gained"] is None else f", {part['gained']:.0%} of the oracle's gain"
-        print(f"| {name} | {cell} | {area}{gained} |")
+        by_hand = shown(*(found["by_hand"][key] for key in ("value", "low", "high")), percent=False)
+        lengths = ", ".join(f"{length:.2f}" for length in found["mean_lengths"].values())
+        print(f"| {name} | {cell} | {by_hand} | {lengths} | {area}{gained} |")
 
 
 if __name__ == "__main__":
