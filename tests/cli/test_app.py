@@ -19,6 +19,7 @@ COMMANDS = [
     "compare",
     "evaluate",
     "losses",
+    "protocol",
     "recipes",
     "report",
     "render",

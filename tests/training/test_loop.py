@@ -237,7 +237,7 @@ class NaNOnDark(nn.Module):
 def test_nan_stops_with_the_culprit_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("marginface.training.build.make_backbone", lambda *a, **b: NaNOnDark())
+    monkeypatch.setattr("marginface.training.start.make_backbone", lambda *a, **b: NaNOnDark())
     pack = write_pack(tmp_path / "with_dark.pack")
     images = pack / "images.bin"
     stored = bytearray(images.read_bytes())

@@ -26,10 +26,8 @@ from marginface.data import (
 from marginface.evaluation import (
     PairRecord,
     compare_records,
-    det_curve,
-    score_histogram,
-    thin,
 )
+from marginface.evaluation.curves import drawn_scores
 from marginface.files import sha256_of, write_atomically
 from marginface.losses import LOSSES
 from marginface.progress import track
@@ -218,8 +216,6 @@ def _variant_record(
     loss = variant.loss
     kind, record = LOSSES[loss.name], judged[variant.name]
     first = scored[runs[0][1].model_path]
-    scores, is_mated = first.scores, first.is_mated
-    curve = thin(det_curve(scores[is_mated], scores[~is_mated])).as_dict()
     result = record.as_dict() | {
         "paper": kind.paper,
         "formula": kind.formula,
@@ -228,10 +224,9 @@ def _variant_record(
             _run_record(seed, result, {m: v[i] for m, v in record.run_values.items()})
             for i, (seed, result) in enumerate(runs)
         ],
-        "curve": curve,
-        "histogram": score_histogram(scores, is_mated),
+        **drawn_scores(first.scores, first.is_mated),
         "margin": margin_curve(loss),
-        "worst": worst_pairs(source, pairs, scores),
+        "worst": worst_pairs(source, pairs, first.scores),
     }
     if variant.name != plan.baseline:
         differences = compare_records(record, judged[plan.baseline])

@@ -7,6 +7,7 @@ Differs: the curve holds its exact points; scales (log, probit) belong to the re
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -110,3 +111,16 @@ def worst_errors(scores: ArrayLike, is_mated: ArrayLike, *, count: int = 8) -> N
     highest_nonmated = descending[~is_mated[descending]]
     highest_nonmated = highest_nonmated[np.isfinite(scores[highest_nonmated])][: count // 2]
     return np.concatenate([lowest_mated, highest_nonmated])
+
+
+def drawn_scores(scores: ArrayLike, is_mated: ArrayLike) -> dict[str, Any]:
+    """Return what a page draws of scored pairs: `curve`, thinned, and `histogram`, for JSON.
+
+    Args:
+        scores: Of the pairs, -inf where a face was not acquired.
+        is_mated: Whether both pictures show one person.
+    """
+    found = np.asarray(scores, dtype=np.float64)
+    mated = np.asarray(is_mated, dtype=bool)
+    curve = thin(det_curve(found[mated], found[~mated]))
+    return {"curve": curve.as_dict(), "histogram": score_histogram(found, mated)}

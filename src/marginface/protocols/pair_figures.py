@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from marginface.evaluation import FMR_TARGETS, judge_pairs
 from marginface.evaluation.bootstrap import IdentityBootstrap, percentile_ends
+from marginface.evaluation.curves import drawn_scores
 from marginface.evaluation.insightface_folds import (
     flip_summed,
     grid_accuracy,
@@ -15,6 +16,7 @@ from marginface.evaluation.insightface_folds import (
     neighbouring_folds,
     squared_distances,
 )
+from marginface.evaluation.scores import FAILED
 from marginface.protocols.pair_lists import ListedPairs
 
 FOLDS = 10
@@ -68,6 +70,7 @@ def pair_record(
     ).as_dict()
     judged["bootstrap"]["over"] = "identities" if pairs.people else "pairs"
     record = {"protocol": pairs.name, **judged, "repeated_pairs": pairs.repeated}
+    record |= drawn_scores(np.where(failed, FAILED, scores), pairs.is_mated)
     if len(pairs) >= FOLDS:
         # A failed pair is no distance of 2, which two empty rows would otherwise be told by.
         distances = np.where(failed, np.inf, squared_distances(first, second))

@@ -20,6 +20,7 @@ from marginface.evaluation import (
     judge_groups,
     rates_at,
 )
+from marginface.evaluation.curves import drawn_scores
 from marginface.evaluation.thresholds import check_supported
 from marginface.files import sha256_of
 from marginface.recognition.contract import MatchThreshold
@@ -101,6 +102,7 @@ def evaluate_pairs(
         "model": recognizer.name,
         "score": {"name": score, "meaning": SCORES[score]},
         **judged,
+        **drawn_scores(scored.scores, scored.is_mated),
         **_acquisition(scored),
         **_threshold_part(recognizer.contract.threshold, scored, judged["refused"]),
         **_rejection(scored, at_fmr, **draws),
