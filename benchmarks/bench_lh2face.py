@@ -63,7 +63,7 @@ def full_step(head: IdentityHead, features: Tensor, labels: Tensor) -> Call:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS / "lh2face_cpu.csv")
+    parser.add_argument("--out", type=Path, default=RESULTS / "lh2face_cpu_202611.csv")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--classes", type=int, default=85_742)
