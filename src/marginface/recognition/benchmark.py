@@ -102,8 +102,7 @@ def evaluate_pairs(
         "model": recognizer.name,
         "score": {"name": score, "meaning": SCORES[score]},
         **judged,
-        **drawn_scores(scored.scores, scored.is_mated),
-        **_acquisition(scored),
+        **_pictures_and_scores(scored),
         **_threshold_part(recognizer.contract.threshold, scored, judged["refused"]),
         **_rejection(scored, at_fmr, **draws),
         **_groups(scored, labelled, 0.01 if at_fmr is None else at_fmr, **draws),
@@ -150,8 +149,9 @@ def _frozen(scored: PairScores, fmr: float | None) -> dict[str, Any]:
     return {"frozen_threshold": freeze_threshold(scored.scores, scored.is_mated, fmr=fmr).as_dict()}
 
 
-def _acquisition(scored: PairScores) -> dict[str, Any]:
+def _pictures_and_scores(scored: PairScores) -> dict[str, Any]:
     return {
+        **drawn_scores(scored.scores, scored.is_mated),
         "pictures": {"named": scored.pictures, "failed": len(scored.failures)},
         "failures": [list(failure) for failure in scored.failures[:NAMED_FAILURES]],
     }
