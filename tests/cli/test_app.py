@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from marginface.cli.app import app, data, run
+from marginface.cli.protocol import protocol
 from marginface.losses import LOSSES
 from tests.training.tiny import write_pack
 
@@ -19,7 +20,6 @@ COMMANDS = [
     "compare",
     "evaluate",
     "losses",
-    "protocol",
     "recipes",
     "report",
     "render",
@@ -27,6 +27,7 @@ COMMANDS = [
         f"data {name}"
         for name in ("pack", "split", "pairs", "world", "sheet", "convert", "inspect")
     ),
+    *(f"protocol {name}" for name in ("gallery", "ijbb", "ijbc", "megaface", "pairs", "tinyface")),
 ]
 
 
@@ -55,8 +56,9 @@ def test_every_command_has_help_with_an_example(
 
 def test_the_list_of_commands_is_known() -> None:
     found = [name for name in app if not name.startswith("-")]
-    found.remove("data")
-    found += [f"data {name}" for name in data if not name.startswith("-")]
+    for group, commands in (("data", data), ("protocol", protocol)):
+        found.remove(group)
+        found += [f"{group} {name}" for name in commands if not name.startswith("-")]
     assert sorted(found) == sorted(COMMANDS)
 
 
