@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from marginface.reconstruction.terms import (
-    mirrored_view,
     perceptual,
     photometric,
     smoothness,
@@ -69,9 +68,3 @@ def test_smoothness_by_hand() -> None:
 def test_view_distance_counts_shares_of_the_range() -> None:
     view = torch.tensor([[math.radians(30), 0, 0, 0.05, 0, 7.0]])
     assert float(view_distance(view, torch.zeros(1, 6))) == pytest.approx(1.0)
-
-
-def test_mirrored_view_twice_is_the_view() -> None:
-    view = torch.randn(3, 6)
-    torch.testing.assert_close(mirrored_view(mirrored_view(view)), view)
-    assert float(mirrored_view(view)[0, 1]) == -float(view[0, 1])

@@ -28,13 +28,12 @@ from marginface.reconstruction.stages import (
     statistics_kept,
 )
 from marginface.reconstruction.terms import (
-    mirrored_view,
     perceptual,
     photometric,
     smoothness,
     view_distance,
 )
-from marginface.rendering import Rendering, render
+from marginface.rendering import Rendering, mirror_view, render
 
 Recognise = Callable[[Tensor, Tensor], Tensor]
 
@@ -164,7 +163,7 @@ class Objective:
             face = self.reconstructor.canonical(scene).detach()
             loss = loss + view_distance(view_of(face), torch.zeros_like(scene.view))
         if "flip" in names:
-            loss = loss + view_distance(view_of(picture.flip(-1)), mirrored_view(scene.view))
+            loss = loss + view_distance(view_of(picture.flip(-1)), mirror_view(scene.view))
         if "cycle" in names:
             # Another picture's view: the batch turned by one, so that nothing is drawn at random.
             other = scene.view.roll(1, dims=0).detach()

@@ -15,7 +15,7 @@ import math
 from torch.nn import functional as F
 
 from marginface.axes import Bool, Float, Tensor
-from marginface.rendering import FAR, NEAR, mirror_view
+from marginface.rendering import FAR, NEAR
 from marginface.rendering.view import ROTATION_RANGE_RAD, TRANSLATION_RANGE
 
 EPSILON = 1e-7
@@ -84,11 +84,6 @@ def view_distance(
     ranges = [ROTATION_RANGE_RAD] * 3 + [TRANSLATION_RANGE] * 2
     shares = (view - wanted)[:, :5] / view.new_tensor(ranges)
     return shares.abs().sum(dim=1).mean()
-
-
-def mirrored_view(view: Float[Tensor, "batch 6"]) -> Float[Tensor, "batch 6"]:
-    """Return what the view network must say of the mirrored picture."""
-    return mirror_view(view)
 
 
 def _masked_mean(values: Tensor, weight: Tensor) -> Tensor:
