@@ -1,6 +1,5 @@
 """The reconstruction branch of a run: its networks, its optimiser, its part of a step."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,11 +80,6 @@ class Branch:
             recognise,
             canon_weight=self.config.canon_weight_at(share),
         )
-
-    def has_finite_gradients(self) -> bool:
-        """Return whether every gradient of the networks is finite."""
-        gradients = [item.grad for item in self.networks.parameters() if item.grad is not None]
-        return all(math.isfinite(float(torch.linalg.vector_norm(item))) for item in gradients)
 
     def live_tensors(self) -> dict[str, Tensor]:
         """Return every tensor a step may change, by name."""

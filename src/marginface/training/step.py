@@ -95,8 +95,8 @@ def take_step(
         value.backward()
         row += len(some_labels)
     gradient_norm = _clip(backbone, clip_norm)
-    is_finite = math.isfinite(gradient_norm) and _has_finite_gradients(head)
-    if not (is_finite and (branch is None or branch.has_finite_gradients())):
+    judged = [head] if branch is None else [head, branch.networks]
+    if not (math.isfinite(gradient_norm) and all(map(_has_finite_gradients, judged))):
         return _not_finite(loss, gradient_norm, [])
     for one in optimizers:
         one.step()
@@ -129,8 +129,8 @@ def _broken_rows(features: Float[Tensor, "batch dim"]) -> list[int]:
     return [int(row) for row in rows.nonzero().flatten()]
 
 
-def _has_finite_gradients(head: nn.Module) -> bool:
-    gradients = [weight.grad for weight in head.parameters() if weight.grad is not None]
+def _has_finite_gradients(module: nn.Module) -> bool:
+    gradients = [weight.grad for weight in module.parameters() if weight.grad is not None]
     return all(math.isfinite(float(torch.linalg.vector_norm(item))) for item in gradients)
 
 
