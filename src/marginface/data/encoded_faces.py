@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.data.pack_format import Fingerprint, Remark
+from marginface.data.packs import choose_people
 from marginface.data.pictures import decode_picture
 from marginface.errors import DataError
 
@@ -226,20 +227,12 @@ class EncodedFaces:
             DataError: If not one of them is here.
         """
         wanted = set(identities)
-        kept = [name for name in self.identities if name in wanted]
-        if not kept:
-            raise DataError(
-                f"identities must name some of {self.path}, which holds "
-                f"{', '.join(self.identities[:2])}, ...; got {len(wanted):,} others "
-                f"({', '.join(sorted(wanted)[:2])}, ...)"
-            )
-        old = np.array([row for row, name in enumerate(self.identities) if name in wanted])
-        chosen = np.flatnonzero(np.isin(self.labels, old))
+        kept, chosen, labels = choose_people(self.path, self.identities, self.labels, wanted)
         return EncodedFaces(
             self.path,
             self.kind,
             self._store,
-            labels=np.searchsorted(old, self.labels[chosen]).astype(np.int64),
+            labels=labels,
             identities=kept,
             list_names=lambda: [self.names[row] for row in chosen.tolist()],
             is_aligned=self.is_aligned,

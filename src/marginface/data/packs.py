@@ -114,16 +114,7 @@ class PackedFaces:
             DataError: If not one of them is here.
         """
         wanted = set(identities)
-        kept = [name for name in self.identities if name in wanted]
-        if not kept:
-            raise DataError(
-                f"identities must name some of {self.path}, which holds "
-                f"{', '.join(self.identities[:2])}, ...; got {len(wanted):,} others "
-                f"({', '.join(sorted(wanted)[:2])}, ...)"
-            )
-        old_labels = np.array([row for row, name in enumerate(self.identities) if name in wanted])
-        chosen = np.flatnonzero(np.isin(self.labels, old_labels))
-        labels = np.searchsorted(old_labels, self.labels[chosen]).astype(np.int64)
+        kept, chosen, labels = choose_people(self.path, self.identities, self.labels, wanted)
         names = [self.names[index] for index in chosen]
         mark = Fingerprint()
         mark.add(self.fingerprint.encode())
@@ -243,3 +234,23 @@ def _load_truth(file: Path) -> Truth:
 def _read_remarks(file: Path) -> list[Remark]:
     with file.open(encoding="utf-8", newline="") as text:
         return [(row[0], row[1], row[2]) for row in list(csv.reader(text))[1:]]
+
+
+def choose_people(
+    path: Path, identities: Sequence[str], labels: NDArray[np.int64], wanted: Collection[str]
+) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the wanted identities that are there, their rows, and their labels counted anew.
+
+    Raises:
+        DataError: If not one of them is there.
+    """
+    kept = [name for name in identities if name in wanted]
+    if not kept:
+        raise DataError(
+            f"identities must name some of {path}, which holds "
+            f"{', '.join(identities[:2])}, ...; got {len(wanted):,} others "
+            f"({', '.join(sorted(wanted)[:2])}, ...)"
+        )
+    old = np.array([row for row, name in enumerate(identities) if name in wanted])
+    chosen = np.flatnonzero(np.isin(labels, old))
+    return kept, chosen, np.searchsorted(old, labels[chosen]).astype(np.int64)
