@@ -6,14 +6,21 @@ Source: Martin et al., "The DET curve in assessment of detection task performanc
 Differs: the curve holds its exact points; scales (log, probit) belong to the report room.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from marginface.evaluation.scores import check_flags, check_scores
+from marginface.errors import UndefinedRateError
+from marginface.evaluation.scores import FAILED, check_flags, check_scores
 from marginface.evaluation.verification import sweep
+
+# Scores looked at together: 8 MiB of float64.
+BLOCK = 1 << 20
+
+Scores = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,30 +52,76 @@ def det_curve(mated: ArrayLike, nonmated: ArrayLike) -> DetCurve:
     )
 
 
+def outline(mated: ArrayLike, nonmated: ArrayLike) -> DetCurve:
+    """Return the curve's ends and the points at which FNMR falls: drawn as steps, the same line.
+
+    Between two of them only false matches are added, which a step draws by itself. So there are
+    never more points than mated pairs and two, and non-mated scores are counted a block at a time.
+
+    Args:
+        mated: Scores of same-person pairs, -inf for failed ones, shape (mated_pairs,).
+        nonmated: The same of different-person pairs.
+
+    Raises:
+        ValueError: If a score is NaN or +inf.
+        UndefinedRateError: If there is no mated or no non-mated pair.
+
+    Example:
+        >>> line = outline([0.9, 0.4], [0.8, 0.7, 0.4, 0.1])
+        >>> list(zip(line.fmr.tolist(), line.fnmr.tolist()))
+        [(0.0, 1.0), (0.0, 0.5), (0.75, 0.0), (1.0, 0.0)]
+    """
+    mated = np.sort(check_scores("mated", mated))
+    others = np.asarray(nonmated)
+    lows = [part[part > FAILED].min(initial=np.inf) for part in _blocks(others)]
+    if not lows:
+        raise UndefinedRateError("nonmated must hold at least one score, got none")
+    lowest = min(lows)
+    falls = np.unique(mated[mated > FAILED])
+    ends = [lowest] if lowest < falls.min(initial=np.inf) else []
+    thresholds = np.concatenate([ends, falls, [np.inf]])[::-1]
+    false_matches = np.zeros(thresholds.size, dtype=np.int64)
+    for part in _blocks(others):
+        false_matches += part.size - np.searchsorted(np.sort(part), thresholds)
+    return DetCurve(
+        thresholds=thresholds,
+        fmr=false_matches / others.size,
+        fnmr=np.searchsorted(mated, thresholds) / mated.size,
+    )
+
+
 def thin(curve: DetCurve, *, points: int = 300) -> DetCurve:
     """Return at most `points` of the curve's own points, evenly spread along the drawn line.
 
-    Spread is measured on a logarithmic FMR axis and a linear FNMR axis; both ends stay. No point is
-    invented.
+    The way along the line is that of both rates on logarithmic axes, and of FNMR on a linear one
+    besides, as pages draw it. A dropped point lies less than one (points - 1)th of the whole way
+    behind the kept one before it. Both ends stay; no point is invented.
 
     Args:
-        curve: The exact curve.
+        curve: The exact curve, or its outline.
         points: The most points to keep, at least 2.
     """
     if points < 2:
         raise ValueError(f"points must be at least 2, got {points}")
     if curve.fmr.size <= points:
         return curve
-    seen = curve.fmr[curve.fmr > 0]
-    floor = seen.min() / 2 if seen.size else 1.0
-    across = np.log10(np.maximum(curve.fmr, floor))
-    across /= max(float(np.ptp(across)), 1e-12)
-    steps = np.hypot(np.diff(across), np.diff(curve.fnmr))
-    walked = np.concatenate([[0.0], np.cumsum(steps)])
+    walked = way_along(curve)
     wanted = np.linspace(0, walked[-1], points)
     kept = np.unique(np.searchsorted(walked, wanted).clip(0, walked.size - 1))
     kept[-1] = walked.size - 1
     return DetCurve(thresholds=curve.thresholds[kept], fmr=curve.fmr[kept], fnmr=curve.fnmr[kept])
+
+
+def way_along(curve: DetCurve) -> NDArray[np.float64]:
+    """Return how far each point lies along the line, from 0; each axis is one long."""
+    steps = np.zeros(curve.fmr.size - 1)
+    for rate, is_drawn_straight in ((curve.fmr, False), (curve.fnmr, True)):
+        seen = rate[rate > 0]
+        places = [np.log10(np.maximum(rate, seen.min(initial=1.0) / 2))]
+        places += [rate] if is_drawn_straight else []
+        for place in places:
+            steps += np.abs(np.diff(place)) / max(float(np.ptp(place)), 1e-12)
+    return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def score_histogram(
@@ -84,11 +137,28 @@ def score_histogram(
     """
     scores = check_scores("scores", scores)
     is_mated = check_flags("is_mated", is_mated, scores.size)
-    seen = np.isfinite(scores)
-    edges = np.histogram_bin_edges(scores[seen], bins=bins)
+    return _histogram(scores[is_mated], scores[~is_mated], bins=bins)
+
+
+def _histogram(mated: Scores, nonmated: Scores, *, bins: int = 60) -> dict[str, list[float]]:
+    kinds = {"mated": mated, "nonmated": nonmated}
+    ends = [
+        (float(seen.min()), float(seen.max()))
+        for kind in kinds.values()
+        for part in _blocks(kind)
+        if (seen := part[part > FAILED]).size
+    ]
+    low, high = (
+        min((low for low, _ in ends), default=0.0),
+        max((high for _, high in ends), default=1.0),
+    )
+    edges = np.histogram_bin_edges(np.empty(0), bins=bins, range=(low, high))
     counts = {"edges": edges.tolist()}
-    for name, kind in (("mated", is_mated), ("nonmated", ~is_mated)):
-        counts[name] = np.histogram(scores[seen & kind], edges)[0].astype(np.float64).tolist()
+    for name, kind in kinds.items():
+        total = np.zeros(bins)
+        for part in _blocks(kind):
+            total += np.histogram(part[part > FAILED], bins=bins, range=(low, high))[0]
+        counts[name] = total.tolist()
     return counts
 
 
@@ -116,11 +186,18 @@ def worst_errors(scores: ArrayLike, is_mated: ArrayLike, *, count: int = 8) -> N
 def drawn_scores(scores: ArrayLike, is_mated: ArrayLike) -> dict[str, Any]:
     """Return what a page draws of scored pairs: `curve`, thinned, and `histogram`, for JSON.
 
+    Millions of pairs are walked in blocks; beyond the scores of either kind nothing is copied.
+
     Args:
         scores: Of the pairs, -inf where a face was not acquired.
         is_mated: Whether both pictures show one person.
     """
-    found = np.asarray(scores, dtype=np.float64)
-    mated = np.asarray(is_mated, dtype=bool)
-    curve = thin(det_curve(found[mated], found[~mated]))
-    return {"curve": curve.as_dict(), "histogram": score_histogram(found, mated)}
+    found, flags = np.asarray(scores), np.asarray(is_mated, dtype=bool)
+    mated, nonmated = found[flags], found[~flags]
+    curve = thin(outline(mated, nonmated))
+    return {"curve": curve.as_dict(), "histogram": _histogram(mated, nonmated)}
+
+
+def _blocks(scores: Scores) -> Iterator[NDArray[np.float64]]:
+    for start in range(0, scores.size, BLOCK):
+        yield check_scores("scores", scores[start : start + BLOCK])
