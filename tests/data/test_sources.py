@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marginface.data import ImageSource, open_images
+from marginface.data import ImageSource, convert_faces, open_images
 from marginface.errors import DataError
 from tests.data.made import make_pack, save, smooth_image
 
@@ -38,6 +38,18 @@ def test_a_pack_reads_alike(tmp_path: Path) -> None:
     assert len(source.read([0, 1])) == 2
     for kind in (source, open_images(make_folder(tmp_path / "set"))):
         assert isinstance(kind, ImageSource)
+
+
+@pytest.mark.parametrize("target", ["a.rec", "a.tar", "a.parquet"])
+def test_other_formats_read_alike(target: str, tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "a.pack")
+    convert_faces(pack.path, tmp_path / target, encoding="png")
+    source = open_images(tmp_path / target)
+    assert isinstance(source, ImageSource)
+    where = [source.names.index(name) for name in pack.names]
+    np.testing.assert_array_equal(source.read(where), pack.read(np.arange(len(pack))))
+    assert source.identities == pack.identities
+    np.testing.assert_array_equal(source.labels[where], pack.labels)
 
 
 def test_folder_refuses(tmp_path: Path) -> None:

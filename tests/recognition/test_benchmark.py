@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from marginface.backbones import folded_sface_onnx, make_backbone
-from marginface.data import PackWriter, read_pairs
+from marginface.data import PackWriter, open_images, read_pairs
 from marginface.data.packing import pack_folder
 from marginface.data.pairs import picture_stem
-from marginface.data.sources import open_images
 from marginface.errors import DataError, ProtocolFileError, WeightsError
 from marginface.recognition import (
     PUBLIC_MODELS,

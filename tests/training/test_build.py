@@ -3,12 +3,14 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from marginface.errors import ModelFileError, WeightsError
+from marginface.data import convert_faces, open_faces, write_bin
+from marginface.errors import CheckpointMismatchError, DataError, ModelFileError, WeightsError
 from marginface.files import sha256_of
-from marginface.training import BackboneConfig, LossConfig, TrainConfig, train
+from marginface.training import BackboneConfig, DataConfig, LossConfig, TrainConfig, train
 from marginface.training.build import (
     Parts,
     build_parts,
@@ -18,7 +20,7 @@ from marginface.training.build import (
     total_steps,
 )
 from marginface.weights import PUBLIC_WEIGHTS, resolve_weights
-from tests.training.tiny import tensors_of, tiny_config
+from tests.training.tiny import assert_same_tensors, tensors_of, tiny_config
 
 
 def built(config: TrainConfig) -> Parts:
@@ -180,3 +182,57 @@ def test_the_licence_note_names_what_training_started_from(
         f"CC0; fine-tuned from other.onnx (sha256 {sha256_of(other)}), whose terms are not known"
     )
     assert note(whole / "model.safetensors") == "CC0; fine-tuned from model.safetensors: CC0"
+
+
+@pytest.fixture(scope="module")
+def three_steps(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tiny_config(pack, steps=3), tmp_path_factory.mktemp("three") / "run").model_path
+
+
+@pytest.mark.parametrize("target", ["a.rec", "a.tar", "shards", "a.parquet"])
+def test_every_format_trains_alike(
+    target: str, pack: Path, three_steps: Path, tmp_path: Path
+) -> None:
+    kind = "webdataset" if target == "shards" else None
+    convert_faces(pack, tmp_path / target, kind=kind, encoding="png", chunk=10)
+    config = tiny_config(tmp_path / target, steps=3)
+    assert_same_tensors(train(config, tmp_path / "run").model_path, three_steps)
+    data = open_training_data(config)
+    assert make_contract(config, data).training_data.fingerprint == data.fingerprint
+
+
+def test_chosen_people_of_a_rec_train_alike(pack: Path, tmp_path: Path) -> None:
+    convert_faces(pack, tmp_path / "a.rec", encoding="png")
+    (tmp_path / "people.txt").write_text("person_1\nperson_4\nperson_5\n")
+    models = [
+        train(
+            tiny_config(
+                path, steps=3, data=DataConfig(path=path, identities=tmp_path / "people.txt")
+            ),
+            tmp_path / f"run{path.suffix}",
+        ).model_path
+        for path in (pack, tmp_path / "a.rec")
+    ]
+    assert_same_tensors(*models)
+
+
+def test_a_rec_that_was_altered_is_another_run(pack: Path, tmp_path: Path) -> None:
+    convert_faces(pack, tmp_path / "a.rec", encoding="png")
+    config = tiny_config(tmp_path / "a.rec", steps=2)
+    train(config, tmp_path / "run")
+    assert train(config, tmp_path / "run").steps == 2
+    content = bytearray((tmp_path / "a.rec").read_bytes())
+    content[content.index(b"IDAT") + 4] ^= 1
+    (tmp_path / "a.rec").write_bytes(content)
+    with pytest.raises(CheckpointMismatchError, match=r"data\.fingerprint is"):
+        train(config, tmp_path / "run")
+
+
+def test_formats_without_aligned_people_are_refused(pack: Path, tmp_path: Path) -> None:
+    convert_faces(pack, tmp_path / "folder", encoding="png")
+    with pytest.raises(DataError, match="folder must be a set to train on, got a folder, where"):
+        open_training_data(tiny_config(tmp_path / "folder"))
+    pictures = [bytes(item) for item in open_faces(tmp_path / "folder").stored(range(4))]
+    write_bin(tmp_path / "a.bin", pictures, np.array([True, False]))
+    with pytest.raises(DataError, match=r"a\.bin must be a set to train on, got pairs"):
+        open_training_data(tiny_config(tmp_path / "a.bin"))

@@ -367,5 +367,5 @@ def test_data_that_cannot_teach_is_refused(pack: Path, tmp_path: Path) -> None:
         train(tiny_config(alone), tmp_path / "run")
     with pytest.raises(DataError, match="one batch of 64 pictures or more, got 48"):
         train(tiny_config(pack, batch_size=64), tmp_path / "run")
-    with pytest.raises(DataError, match=r"absent.pack must be a pack"):
+    with pytest.raises(DataError, match=r"absent.pack must be a set of faces, got nothing"):
         train(tiny_config(tmp_path / "absent.pack"), tmp_path / "run")

@@ -16,8 +16,8 @@ from marginface.comparison.plan import ComparisonPlan, Variant
 from marginface.comparison.runs import planned_runs, train_runs
 from marginface.comparison.scoring import score_model
 from marginface.data import (
+    FaceSet,
     ImageSource,
-    PackedFaces,
     PairList,
     open_images,
     read_pairs,
@@ -117,7 +117,7 @@ def _open_evaluation(plan: ComparisonPlan) -> tuple[PairList, ImageSource]:
     return pairs, source
 
 
-def _check_disjoint(pack: PackedFaces, pairs: PairList, plan: ComparisonPlan) -> None:
+def _check_disjoint(pack: FaceSet, pairs: PairList, plan: ComparisonPlan) -> None:
     shared = sorted(set(pack.identities) & set(pairs.identities))
     if shared:
         raise ValueError(
@@ -139,7 +139,7 @@ def _reference_model(plan: ComparisonPlan, name: str, out: Path) -> Path:
 
 
 def _key(
-    plan: ComparisonPlan, pack: PackedFaces, digest: str, models: Sequence[Path]
+    plan: ComparisonPlan, pack: FaceSet, digest: str, models: Sequence[Path]
 ) -> dict[str, str]:
     """Return digests of all a record depends on; where they are equal the record would be too."""
     said = json.dumps(asdict(plan), sort_keys=True, default=str)
@@ -165,7 +165,7 @@ def _kept_record(path: Path, key: dict[str, str]) -> dict[str, Any] | None:
 
 def _head(
     plan: ComparisonPlan,
-    pack: PackedFaces,
+    pack: FaceSet,
     source: ImageSource,
     pairs: PairList,
     baseline: PairRecord,

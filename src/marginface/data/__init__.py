@@ -4,7 +4,13 @@ from marginface.data.augmentation import Augmentation
 from marginface.data.batches import Batch, BatchLoader, epoch_order, to_float
 from marginface.data.bin_pack import VerificationPack, read_bin, write_bin
 from marginface.data.convert import ConvertReport, convert_faces, manifest_of
-from marginface.data.convert_formats import FORMATS, open_encoded, open_faces
+from marginface.data.convert_formats import (
+    FORMATS,
+    FaceSet,
+    open_encoded,
+    open_faces,
+    open_images,
+)
 from marginface.data.convert_work import checksum_of
 from marginface.data.encoded_faces import EncodedFaces
 from marginface.data.float_batches import read_floats
@@ -17,7 +23,7 @@ from marginface.data.pairs import PairList, read_pairs, resolve_pairs, write_pai
 from marginface.data.pictures import read_picture
 from marginface.data.rec_pack import open_rec
 from marginface.data.resized import resize_face
-from marginface.data.sources import FolderFaces, ImageSource, open_images
+from marginface.data.sources import FolderFaces, ImageSource
 from marginface.data.splits import (
     make_pairs,
     read_identity_list,
@@ -33,6 +39,7 @@ __all__ = [
     "BatchLoader",
     "ConvertReport",
     "EncodedFaces",
+    "FaceSet",
     "FolderFaces",
     "ImageSource",
     "PackReport",

@@ -11,9 +11,13 @@ from marginface.data.pack_format import is_pack
 from marginface.data.packs import PackedFaces
 from marginface.data.parquet import ParquetSink, open_parquet
 from marginface.data.rec_pack import open_rec
+from marginface.data.sources import FolderFaces, open_folder
 from marginface.data.webdataset import WebDatasetSink, open_webdataset
 from marginface.errors import DataError, unknown_name
 
+# What a network trains on; both read alike. A union and no protocol, since asking an object whether
+# it follows one looks at its attributes, and the fingerprint of encoded faces reads the whole file.
+FaceSet = PackedFaces | EncodedFaces
 FORMATS: dict[str, Callable[[Path], EncodedFaces]] = {
     "folder": open_identity_folder,
     "pack": open_pack,
@@ -54,7 +58,7 @@ def open_encoded(path: str | Path, *, kind: str | None = None) -> EncodedFaces:
     return FORMATS[kind_of_source(path) if kind is None else checked_kind(kind)](path)
 
 
-def open_faces(path: str | Path) -> PackedFaces | EncodedFaces:
+def open_faces(path: str | Path) -> FaceSet:
     """Open a set to be read or trained on: a pack as a pack, any other format as it is.
 
     Raises:
@@ -64,6 +68,18 @@ def open_faces(path: str | Path) -> PackedFaces | EncodedFaces:
     return PackedFaces.open(path) if is_pack(path) else open_encoded(path)
 
 
+def open_images(path: str | Path) -> FaceSet | FolderFaces:
+    """Open a set of any format to look at its pictures, which a folder may hold in any size.
+
+    Raises:
+        DataError: If the set is absent, of no known format, empty or broken.
+        MissingExtraError: If it is Parquet and pyarrow is not installed.
+    """
+    path = Path(path)
+    is_set = path.suffix in SUFFIXES if path.is_file() else kind_of_folder(path) != "folder"
+    return open_faces(path) if is_set else open_folder(path)
+
+
 def kind_of_source(path: Path) -> str:
     """Say which format lies at `path`.
 
@@ -71,18 +87,23 @@ def kind_of_source(path: Path) -> str:
         DataError: If nothing is there, or it is a file with another ending.
     """
     if path.is_dir():
-        if is_pack(path):
-            return "pack"
-        for ending, kind in ((".tar", "webdataset"), (".parquet", "parquet")):
-            if any(path.glob(f"*{ending}")):
-                return kind
-        return "folder"
+        return kind_of_folder(path)
     if not path.exists():
         raise DataError(f"{path} must be a set of faces, got nothing there")
     if path.suffix not in SUFFIXES or path.suffix == ".pack":
         endings = ", ".join(ending for ending in SUFFIXES if ending != ".pack")
         raise DataError(f"{path} must be a folder or end in one of {endings}")
     return SUFFIXES[path.suffix]
+
+
+def kind_of_folder(path: Path) -> str:
+    """Say which format a folder holds: one of people, unless something speaks for another."""
+    if is_pack(path):
+        return "pack"
+    for ending, kind in ((".tar", "webdataset"), (".parquet", "parquet")):
+        if any(path.glob(f"*{ending}")):
+            return kind
+    return "folder"
 
 
 def kind_of_target(path: Path) -> str:

@@ -131,6 +131,11 @@ class EncodedFaces:
         """The name of each picture."""
         return self._list_names()
 
+    @property
+    def encoding(self) -> str:
+        """What reading costs: "raw" pixels are copied, any other picture is decoded each time."""
+        return "encoded" if self.raw_size is None else "raw"
+
     @cached_property
     def size(self) -> tuple[int, int]:
         """(height, width) of the first picture, which all must have to be trained on."""

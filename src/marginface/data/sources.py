@@ -1,4 +1,4 @@
-"""Where pictures come from: an identity folder as it is, or a pack; read alike.
+"""Where pictures come from: an identity folder as it is, or a set of another format; read alike.
 
 SOURCE/anna/anna_0001.jpg     one folder a person, any picture names
 """
@@ -11,8 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.data.pack_format import Remark, is_pack
-from marginface.data.packs import PackedFaces
+from marginface.data.pack_format import Remark
 from marginface.data.pictures import ENDINGS, read_picture
 from marginface.errors import DataError
 
@@ -53,7 +52,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FolderFaces:
-    """An identity folder, read picture by picture; `open_images` makes one."""
+    """An identity folder, read picture by picture; `open_folder` makes one."""
 
     path: Path
     names: list[str]
@@ -81,15 +80,6 @@ class FolderFaces:
             DataError: If one does not decode; the message names it.
         """
         return [read_picture(self.path / self.names[int(index)]) for index in indices]
-
-
-def open_images(path: str | Path) -> PackedFaces | FolderFaces:
-    """Open a pack or an identity folder, whichever `path` is.
-
-    Raises:
-        DataError: If it is neither, or empty.
-    """
-    return PackedFaces.open(path) if is_pack(path) else open_folder(path)
 
 
 def open_folder(path: str | Path) -> FolderFaces:

@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from marginface.data.packs import PackedFaces
+from marginface.data.convert_formats import FaceSet, open_images
 from marginface.data.pairs import PairList, picture_stem, read_pairs
-from marginface.data.sources import ImageSource, open_images
+from marginface.data.sources import ImageSource
 from marginface.errors import UndefinedRateError
 from marginface.evaluation import (
     FMR_TARGETS,
@@ -55,7 +55,8 @@ def evaluate_pairs(
 
     Args:
         recognizer: The model.
-        images: A folder in LFW's layout (PERSON/PERSON_0001.jpg), as it is, or a pack.
+        images: A folder in LFW's layout (PERSON/PERSON_0001.jpg), as it is, a pack, or a
+            set of another format.
         pairs: The list, in LFW's format.
         score: How two faces are compared, a row of `SCORES`; the record states it.
         is_aligned: See `score_pairs`.
@@ -120,8 +121,8 @@ def evaluate_pairs(
 
 
 def fingerprint_of(source: ImageSource, pairs: PairList) -> str:
-    """Return a pack's own, or a digest of the named files of a folder, in order of their name."""
-    if isinstance(source, PackedFaces):
+    """Return the set's own; of a folder, a digest of the named files, in order of their name."""
+    if isinstance(source, FaceSet):
         return source.fingerprint
     stems = {picture_stem(*picture) for picture in [*pairs.first, *pairs.second]}
     digest = hashlib.sha256()

@@ -11,7 +11,7 @@ from torch.optim import SGD
 from torch.optim.swa_utils import AveragedModel
 
 from marginface.axes import Tensor
-from marginface.data import BatchLoader, PackedFaces, read_identity_list
+from marginface.data import BatchLoader, EncodedFaces, FaceSet, open_faces, read_identity_list
 from marginface.errors import DataError
 from marginface.files import sha256_of
 from marginface.heads import IdentityHead
@@ -25,6 +25,12 @@ from marginface.training.optimizer import freeze, make_optimizer
 from marginface.training.plain import flat, to_plain
 from marginface.training.seeds import random_stream
 from marginface.training.start import first_backbone, licence_note, weights_file
+
+# Formats that open as sets of faces and yet cannot teach who is who, or where a face lies.
+UNFIT = {
+    "folder": "got a folder, where faces may not be aligned; `marginface data pack` aligns them",
+    "bin": "got pairs, which do not say whose faces they are",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,7 @@ class Parts:
         return tensors if self.branch is None else tensors | self.branch.live_tensors()
 
 
-def build_parts(config: TrainConfig, pack: PackedFaces) -> Parts:
+def build_parts(config: TrainConfig, pack: FaceSet) -> Parts:
     """Build network, head and optimiser with their first weights.
 
     The backbone is drawn from the seed and `config.backbone` alone, the class vectors from the
@@ -139,12 +145,14 @@ def _branch(config: TrainConfig, backbone: nn.Module) -> Branch | None:
         )
 
 
-def open_training_data(config: TrainConfig) -> PackedFaces:
-    """Open the pack, cut down to the chosen identities; look for the device first.
+def open_training_data(config: TrainConfig) -> FaceSet:
+    """Open the set, cut down to the chosen identities; look for the device first.
 
     Raises:
         ValueError: If the config's device is not on this machine.
-        DataError: If it is missing or broken, has one identity only, or not one whole batch.
+        DataError: If it is missing or broken, of a format without aligned people, has one identity
+            only, or not one whole batch.
+        MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
     try:
         torch.empty(0, device=config.device)
@@ -152,7 +160,9 @@ def open_training_data(config: TrainConfig) -> PackedFaces:
         raise ValueError(
             f"device must be one this machine has, got {config.device!r}; leave it out for cpu"
         ) from cause
-    pack = PackedFaces.open(config.data.path)
+    pack = open_faces(config.data.path)
+    if isinstance(pack, EncodedFaces) and pack.kind in UNFIT:
+        raise DataError(f"{config.data.path} must be a set to train on, {UNFIT[pack.kind]}")
     if config.data.identities is not None:
         pack = pack.subset(identities=read_identity_list(config.data.identities))
     count = len(pack.identities)
@@ -173,7 +183,7 @@ def total_steps(config: TrainConfig, images: int) -> int:
     return max(1, round((config.epochs or 0) * (images // config.batch_size)))
 
 
-def make_batches(config: TrainConfig, pack: PackedFaces, *, start_step: int) -> BatchLoader:
+def make_batches(config: TrainConfig, pack: FaceSet, *, start_step: int) -> BatchLoader:
     """Return the batches of the run from one step on."""
     return BatchLoader(
         pack,
@@ -186,7 +196,7 @@ def make_batches(config: TrainConfig, pack: PackedFaces, *, start_step: int) -> 
     )
 
 
-def run_identity(config: TrainConfig, pack: PackedFaces) -> dict[str, Any]:
+def run_identity(config: TrainConfig, pack: FaceSet) -> dict[str, Any]:
     """Return all that decides the numbers of the run, by dotted name.
 
     A file to start from counts by its content, not by its place.
@@ -209,7 +219,7 @@ def run_identity(config: TrainConfig, pack: PackedFaces) -> dict[str, Any]:
     }
 
 
-def make_contract(config: TrainConfig, pack: PackedFaces) -> ModelContract:
+def make_contract(config: TrainConfig, pack: FaceSet) -> ModelContract:
     """Return the contract that the run's model file carries."""
     side = config.backbone.input_size
     fusion = {}

@@ -91,8 +91,8 @@ class DataConfig:
     """Say what is learnt from.
 
     Args:
-        path: A packed data set.
-        identities: A file with one identity a line; nothing for all of the pack.
+        path: Aligned pictures of people: a pack, a .rec, WebDataset shards or Parquet files.
+        identities: A file with one identity a line; nothing for all of the set.
         augmentation: What is done to the pictures while training.
         workers: Threads that prepare batches ahead; 0 prepares them in the training thread.
     """

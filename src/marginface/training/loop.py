@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.progress import Progress, TaskID
 from torch import nn
 
-from marginface.data import Batch, PackedFaces
+from marginface.data import Batch, FaceSet
 from marginface.progress import progress_bar
 from marginface.recognition import save_model
 from marginface.reconstruction import save_reconstructor
@@ -96,7 +96,7 @@ def train(
 
 class _Run:
     def __init__(
-        self, config: TrainConfig, run_dir: Path, pack: PackedFaces, *, is_quiet: bool
+        self, config: TrainConfig, run_dir: Path, pack: FaceSet, *, is_quiet: bool
     ) -> None:
         self.config = config
         self.run_dir = run_dir

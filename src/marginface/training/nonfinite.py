@@ -4,14 +4,14 @@ import json
 import math
 from pathlib import Path
 
-from marginface.data import Batch, PackedFaces
+from marginface.data import Batch, FaceSet
 from marginface.errors import NonFiniteLossError
 from marginface.files import write_atomically
 from marginface.training.step import StepOutcome
 
 
 def report_nonfinite(
-    run_dir: Path, pack: PackedFaces, batch: Batch, outcome: StepOutcome, *, step: int
+    run_dir: Path, pack: FaceSet, batch: Batch, outcome: StepOutcome, *, step: int
 ) -> NonFiniteLossError:
     """Write the batch's picture names beside the run and return the error to raise.
 

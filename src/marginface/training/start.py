@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from marginface.backbones import SFaceNet, load_public_sface, make_backbone
-from marginface.data import PackedFaces
+from marginface.data import FaceSet
 from marginface.errors import ModelFileError, WeightsError, unknown_name
 from marginface.files import sha256_of
 from marginface.recognition import load_model, read_contract
@@ -65,7 +65,7 @@ def _load_model_file(backbone: nn.Module, config: BackboneConfig, path: Path) ->
     backbone.load_state_dict(other.state_dict())
 
 
-def licence_note(config: TrainConfig, pack: PackedFaces, name: str) -> str:
+def licence_note(config: TrainConfig, pack: FaceSet, name: str) -> str:
     """Say under which terms a model of the run stands: those of its data and of its start."""
     notes = [str(pack.meta.get("licence", f"trained on {name}, whose terms are not stated"))]
     if config.backbone.weights is not None:
