@@ -76,6 +76,19 @@ def test_resumes_bit_for_bit(pack: PackedFaces, workers: int, start: int) -> Non
         assert_same(one, other)
 
 
+def test_places_make_their_part_of_the_whole_batch(pack: PackedFaces) -> None:
+    whole = BatchLoader(pack, batch_size=10, seed=3, augmentation=CHANGES)
+    for some in np.array_split(np.arange(10), 4):
+        part = BatchLoader(pack, batch_size=10, seed=3, augmentation=CHANGES, places=some)
+        for step in (0, 5):
+            ours, all_of_it = part.make(step), whole.make(step)
+            assert (ours.step, ours.epoch) == (all_of_it.step, all_of_it.epoch)
+            for name in ("images", "labels", "indices"):
+                rows = getattr(all_of_it, name)[torch.from_numpy(some)]
+                torch.testing.assert_close(getattr(ours, name), rows, rtol=0, atol=0)
+            np.testing.assert_array_equal(part.indices(step), whole.indices(step))
+
+
 def test_seeds_differ_in_order_and_changes(pack: PackedFaces) -> None:
     one, other = (BatchLoader(pack, batch_size=25, seed=seed, workers=0) for seed in (1, 2))
     first, second = one.make(0), other.make(0)

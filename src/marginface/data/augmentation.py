@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Row = NDArray[np.float64]
+Rows = NDArray[np.float64]
 
 LUMA = np.array([0.299, 0.587, 0.114])
 _COLUMNS = 24
@@ -75,7 +76,15 @@ class Augmentation:
             images: uint8 RGB, shape (n, height, width, 3).
             generator: Gives n rows of numbers, the first to the first picture, and so on.
         """
-        rows = generator.random((len(images), _COLUMNS))
+        return self.change(images, self.draw(len(images), generator))
+
+    @staticmethod
+    def draw(count: int, generator: np.random.Generator) -> Rows:
+        """Return the random numbers of `count` pictures, one row each."""
+        return generator.random((count, _COLUMNS))
+
+    def change(self, images: Image, rows: Rows) -> Image:
+        """Return changed copies of `images`, each as its own row of `draw` says."""
         changed = images.copy()
         if self.flip:
             # Five times faster than one assignment with a mask and a negative stride.

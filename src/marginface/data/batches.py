@@ -81,6 +81,8 @@ class BatchLoader:
         workers: Threads; 0 makes every batch when it is asked for.
         prefetch: Batches made ahead, which bounds the memory.
         start_step: The step to begin with.
+        places: Which pictures of every batch to make, by their place in it; nothing for all. Each
+            is what it is in the whole batch.
         cache_bytes: Memory for decoded and resized pictures; a set that needs more is resized anew
             each time.
 
@@ -100,6 +102,7 @@ class BatchLoader:
         workers: int = 1,
         prefetch: int = 4,
         start_step: int = 0,
+        places: NDArray[np.int64] | None = None,
         cache_bytes: int = 1 << 29,
     ) -> None:
         for name, value, lowest in (
@@ -117,6 +120,7 @@ class BatchLoader:
         self.seed = seed
         self.augmentation = augmentation or Augmentation()
         self.step = start_step
+        self.places = np.arange(batch_size) if places is None else places
         self._faces = faces
         self._pictures = ResizedFaces(faces, size=size, cache_bytes=cache_bytes)
         self._prefetch = prefetch
@@ -133,19 +137,22 @@ class BatchLoader:
         """Return the names of a batch's pictures."""
         return [self._faces.names[index] for index in batch.indices.tolist()]
 
+    def indices(self, step: int) -> NDArray[np.int64]:
+        """Return which pictures of the set any step sees, in the whole batch."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        return self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
+
     def make(self, step: int) -> Batch:
         """Return the batch of any step, at once and in this thread."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        order = self._order(epoch)
-        indices = order[place * self.batch_size : (place + 1) * self.batch_size]
-        images = self._pictures.read(indices)
-        images = self.augmentation.apply(images, _generator(_CHANGES, self.seed, step))
+        indices = self.indices(step)[self.places]
+        drawn = self.augmentation.draw(self.batch_size, _generator(_CHANGES, self.seed, step))
+        images = self.augmentation.change(self._pictures.read(indices), drawn[self.places])
         return Batch(
             images=torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
             labels=torch.from_numpy(self._faces.labels[indices]),
             indices=torch.from_numpy(indices.copy()),
             step=step,
-            epoch=epoch,
+            epoch=step // self.steps_per_epoch,
         )
 
     def __iter__(self) -> Iterator[Batch]:
