@@ -12,6 +12,8 @@
       CheckpointWriteError       a file that could not be written; the last good one stays
       NonFiniteLossError         training met NaN or infinity and stopped
       MissingExtraError          an optional dependency that is not installed
+      ProcessGroupError          a process of a run was lost, failed, or could not be waited for
+      ProcessMismatchError       the processes of a run were not started for the same run
 
 Messages have one form: argument, contract, what came, then one hint.
 """
@@ -62,6 +64,14 @@ class NonFiniteLossError(MarginfaceError):
 
 class MissingExtraError(MarginfaceError):
     """An optional dependency is not installed."""
+
+
+class ProcessGroupError(MarginfaceError):
+    """A process of a run was lost, failed, or could not be waited for."""
+
+
+class ProcessMismatchError(MarginfaceError):
+    """The processes of a run were not started for the same run."""
 
 
 def unknown_name(argument: str, name: str, known: Iterable[str]) -> ValueError:
