@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marginface.evaluation import templates as module
-from marginface.evaluation.templates import pair_cosines, pool_templates, template_scores
+from marginface.evaluation.templates import pool_templates, template_scores
 
 
 def loop_templates(features, template_ids, media_ids, *, keeps_norms=True, face_weights=None):
@@ -90,38 +90,6 @@ def test_a_template_without_an_acquired_face_has_failed():
     assert template_scores(pooled, [1, 2, 2], [2, 2, 1]).tolist() == [-np.inf, 1.0, -np.inf]
 
 
-@pytest.mark.parametrize("order", ["grouped", "grouped by second", "shuffled", "few"])
-@pytest.mark.parametrize("scores_at_once", [1 << 23, 300])
-def test_pair_scores_equal_float64(order, scores_at_once, monkeypatch):
-    monkeypatch.setattr(module, "SCORES", scores_at_once)
-    monkeypatch.setattr(module, "SLAB", scores_at_once)
-    rng = np.random.default_rng(2)
-    rows = rng.normal(size=(150, 16))
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    pairs = 60 if order == "few" else 6000
-    first, second = rng.integers(0, 30, pairs), rng.integers(20, 150, pairs)
-    if order == "few":
-        monkeypatch.setattr(module, "GATHER_COST", 1)
-    if order.startswith("grouped"):
-        kept = np.argsort(first, kind="stable")
-        # Runs, but not in ascending order of the first row.
-        kept = np.concatenate([kept[3000:], kept[:3000]])
-        first, second = first[kept], second[kept]
-    if order == "grouped by second":
-        first, second = second, first
-    expected = np.array([rows[i] @ rows[j] for i, j in zip(first, second, strict=True)])
-    scores = pair_cosines(rows.astype(np.float32), first, second)
-    assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores, expected, atol=1e-6)
-    np.testing.assert_allclose(pair_cosines(rows, first, second), expected, atol=1e-14)
-
-
-def test_scores_of_one_template_with_itself_stay_cosines():
-    rows = np.random.default_rng(3).normal(size=(500, 33)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    assert pair_cosines(rows, np.arange(500), np.arange(500)).max() <= 1
-
-
 @pytest.mark.parametrize(
     ("ids", "media", "weights", "message"),
     [
@@ -147,3 +115,39 @@ def test_a_template_without_faces_is_named():
     pooled = pool_templates(np.ones((2, 2)), [1, 2], [1, 1])
     with pytest.raises(ValueError, match="got 3 without any"):
         template_scores(pooled, [1, 3], [2, 1])
+
+
+@pytest.mark.parametrize("ids", [[4, 0, 2, 9], [-3, 5, 7, 8], [10**12, 1, 2, 3]])
+def test_dense_and_sparse_ids_find_the_same_rows(ids):
+    # Dense ones are looked up in a table, others are searched for.
+    features = np.random.default_rng(5).normal(size=(4, 3))
+    pooled = pool_templates(features, ids, [1, 1, 1, 1], dtype=np.float64)
+    assert pooled.ids[pooled.rows(ids)].tolist() == ids
+    assert pooled.rows(np.array([ids[1:3]])).shape == (1, 2)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    expected = np.sum(unit[[0, 1, 2]] * unit[[3, 3, 1]], axis=1)
+    scores = template_scores(pooled, [ids[0], ids[1], ids[2]], [ids[3], ids[3], ids[1]])
+    np.testing.assert_allclose(scores, expected, atol=1e-14)
+    for unknown in (6, -1, 10**13, -(2**63)):
+        with pytest.raises(ValueError, match=f"got {unknown} without any"):
+            pooled.rows([ids[0], unknown])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64])
+def test_ids_of_any_whole_type(dtype):
+    pooled = pool_templates(np.eye(3), [2, 4, 5], [1, 1, 1])
+    assert pooled.rows(np.array([5, 2], dtype)).tolist() == [2, 0]
+    scores = template_scores(pooled, np.array([5, 2], dtype), np.array([5, 4], dtype))
+    assert scores.tolist() == [1, 0]
+
+
+def test_scores_agree_with_float64_to_a_millionth():
+    # Long rows, as of a network: the rounding grows with their length.
+    rng = np.random.default_rng(6)
+    features = rng.normal(size=(600, 512)).astype(np.float32) * 20
+    ids, media = np.sort(rng.integers(0, 90, 600)), rng.integers(0, 3, 600)
+    first, second = rng.choice(ids, 20_000), rng.choice(ids, 20_000)
+    rows = loop_templates(features, ids, media)
+    place = np.searchsorted(np.unique(ids), [first, second])
+    scores = template_scores(pool_templates(features, ids, media), first, second)
+    np.testing.assert_allclose(scores, np.sum(rows[place[0]] * rows[place[1]], axis=1), atol=1e-6)

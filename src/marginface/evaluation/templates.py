@@ -9,16 +9,14 @@ feature's own length weighs the face (MagFace and κ say more of a face with a l
 `face_weights` multiplies by anything else, a detector's score say. Weights multiply and are not
 divided by their sum, so a medium of good faces also counts more.
 
-Faces of a few templates stand in a block, and one small matrix product pools them; pair scores are
-products of blocks of templates out of which the listed pairs are picked. Both stay within 1e-6 of
-float64 for unit templates of up to a few thousand dimensions.
+Faces of a few templates stand in a block, and one small matrix product pools them; the result stays
+within 1e-6 of float64 for features of up to a few thousand dimensions.
 
 Source: Crosswhite et al., "Template adaptation for face verification and identification", FG 2017;
     the weighting as in insightface's IJB evaluation.
 Differs: a template all of whose features are 0 (no face was acquired) stays 0 and is marked failed.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,19 +24,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from marginface.evaluation.listed_pairs import cosines_of_codes, pair_cosines
 from marginface.evaluation.scores import FAILED
+
+__all__ = ["Templates", "pair_cosines", "pool_templates", "template_scores"]
 
 # Faces and templates of one pooling product: the block of faces stays in a core's cache.
 FACES = 128
 TEMPLATES = 16
-# Scores of one product where the list is in order (16 MiB of float32), and where it is not.
-SCORES = 1 << 22
-SLAB = 1 << 26
-# A product inside a large matrix costs about a hundredth of one gathered on its own.
-GATHER_COST = 100
-# Pairs of one first row that must stand together for the list to count as in order.
-RUN = 64
 ROWS = 1 << 14
+# Ids count as dense, and are looked up in a table, while it has at most so many cells an id.
+CELLS = 16
 
 Codes = NDArray[np.int64]
 Rows = NDArray[np.floating[Any]]
@@ -69,6 +65,9 @@ class Templates:
             ValueError: If an id has no template.
         """
         wanted = np.asarray(ids)
+        table = self._table()
+        if table is not None and _are_cells(wanted, table):
+            return table[wanted]
         places = np.searchsorted(self.ids, wanted).clip(max=self.ids.size - 1)
         absent = np.flatnonzero(self.ids[places] != wanted)
         if absent.size:
@@ -77,6 +76,14 @@ class Templates:
                 f"({absent.size:,} such)"
             )
         return places
+
+    def _table(self) -> Codes | None:
+        """Return the row of every id from 0, -1 where there is none; None if ids are sparse."""
+        if self.ids[0] < 0 or self.ids[-1] >= CELLS * self.ids.size:
+            return None
+        table = np.full(self.ids[-1] + 1, -1)
+        table[self.ids] = np.arange(self.ids.size)
+        return table
 
 
 def pool_templates(
@@ -135,28 +142,6 @@ def pool_templates(
     )
 
 
-def pair_cosines(embeddings: Rows, first: Codes, second: Codes) -> Rows:
-    """Return the score of each listed pair of rows, shape (pairs,), in the embeddings' dtype.
-
-    Fastest where the pairs of one first row stand together; any order gives the same scores up to
-    rounding. Scores are cut to [-1, 1].
-
-    Args:
-        embeddings: Unit rows, shape (n, dim).
-        first: Row of each pair's first side, shape (pairs,).
-        second: Row of the second, shape (pairs,).
-    """
-    scores = np.empty(len(first), dtype=embeddings.dtype)
-    products = math.prod(np.count_nonzero(np.bincount(side)) for side in (first, second))
-    if products > GATHER_COST * len(first):
-        _gathered(embeddings, first, second, scores)
-    elif np.count_nonzero(first[1:] != first[:-1]) * RUN < len(first):
-        _along_list(embeddings, first, second, scores)
-    else:
-        _by_slabs(embeddings, first, second, scores)
-    return np.clip(scores, -1, 1, out=scores)
-
-
 def template_scores(templates: Templates, first: ArrayLike, second: ArrayLike) -> Rows:
     """Return the score of each listed pair of template ids; -inf where one of them failed.
 
@@ -168,10 +153,16 @@ def template_scores(templates: Templates, first: ArrayLike, second: ArrayLike) -
     Raises:
         ValueError: If an id has no template.
     """
-    rows = [templates.rows(side) for side in (first, second)]
-    scores = pair_cosines(templates.embeddings, *rows)
+    sides = [np.asarray(first), np.asarray(second)]
+    row_of = templates._table()
+    if row_of is None or not all(_are_cells(side, row_of) for side in sides):
+        sides = [templates.rows(side) for side in sides]
+        row_of = np.arange(templates.ids.size)
+    sides = [side.astype(np.int64, copy=False) for side in sides]
+    scores = cosines_of_codes(templates.embeddings, row_of, *sides)
     if templates.failed.any():
-        scores[templates.failed[rows[0]] | templates.failed[rows[1]]] = FAILED
+        has_failed = templates.failed[row_of]
+        scores[has_failed[sides[0]] | has_failed[sides[1]]] = FAILED
     return scores
 
 
@@ -234,51 +225,8 @@ def _broken(features: Rows, ids: Codes, template_of: Codes) -> str:
     return "features must be small enough for their squares, got lengths that overflow"
 
 
-def _gathered(embeddings: Rows, first: Codes, second: Codes, scores: Rows) -> None:
-    for start in range(0, len(first), ROWS):
-        rows = slice(start, start + ROWS)
-        np.einsum("pd,pd->p", embeddings[first[rows]], embeddings[second[rows]], out=scores[rows])
-
-
-def _along_list(embeddings: Rows, first: Codes, second: Codes, scores: Rows) -> None:
-    """Walk down a list whose first sides stand in runs, so that a stretch of it needs few rows."""
-    others, place = _places(second, len(embeddings))
-    wide = np.ascontiguousarray(embeddings[others].T)
-    starts = np.append(0, np.flatnonzero(first[1:] != first[:-1]) + 1)
-    ends = np.append(starts[1:], len(first))
-    tall = max(1, SCORES // others.size)
-    for begin in range(0, starts.size, tall):
-        runs = range(begin, min(begin + tall, starts.size))
-        products = embeddings[first[starts[runs]]] @ wide
-        for row, run in enumerate(runs):
-            pairs = slice(starts[run], ends[run])
-            cells = np.take(place, second[pairs], mode="clip")
-            np.take(products[row], cells, out=scores[pairs], mode="clip")
-
-
-def _by_slabs(embeddings: Rows, first: Codes, second: Codes, scores: Rows) -> None:
-    """Multiply some first rows by all second ones, and pick their pairs from the whole list."""
-    ones, place = _places(first, len(embeddings))
-    others, other_place = _places(second, len(embeddings))
-    wide = np.ascontiguousarray(embeddings[others].T)
-    slabs = -(-ones.size * others.size // SLAB)
-    tall = -(-ones.size // slabs)
-    for start in range(0, ones.size, tall):
-        products = (embeddings[ones[start : start + tall]] @ wide).ravel()
-        for begin in range(0, len(scores), ROWS):
-            pairs = slice(begin, begin + ROWS)
-            rows = np.take(place, first[pairs], mode="clip") - start
-            cells = rows * others.size + np.take(other_place, second[pairs], mode="clip")
-            if slabs == 1:
-                np.take(products, cells, out=scores[pairs], mode="clip")
-                continue
-            chosen = np.flatnonzero((rows >= 0) & (rows < tall))
-            scores[begin + chosen] = np.take(products, cells[chosen], mode="clip")
-
-
-def _places(side: Codes, rows: int) -> tuple[Codes, Codes]:
-    """Return the rows a side of the list uses, and where each row of all stands among them."""
-    used = np.flatnonzero(np.bincount(side, minlength=rows))
-    place = np.zeros(rows, dtype=np.int64)
-    place[used] = np.arange(used.size)
-    return used, place
+def _are_cells(ids: NDArray[Any], table: Codes) -> bool:
+    """Return whether every id has a row in the table."""
+    if ids.dtype.kind not in "iu" or ids.size == 0 or ids.min() < 0 or ids.max() >= table.size:
+        return False
+    return bool((table[np.flatnonzero(np.bincount(ids.ravel()))] >= 0).all())
