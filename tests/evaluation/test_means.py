@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from marginface.evaluation.means import identity_mean
+from marginface.evaluation.bootstrap import unseen_rate
+from marginface.evaluation.means import identity_mean, identity_share
 
 
 def test_value_is_the_plain_mean_and_lies_within() -> None:
@@ -41,3 +42,26 @@ def test_pictures_of_one_person_are_one_fact() -> None:
 def test_refuses(values: list[float], people: list[str]) -> None:
     with pytest.raises(ValueError, match="values must be"):
         identity_mean(values, people)
+
+
+def test_a_share_is_the_mean_of_what_came_true() -> None:
+    hits, trials = np.array([1, 0, 4, 0]), np.array([2, 3, 5, 0])
+    found = identity_share(hits, trials, seed=2, resamples=50)
+    ones = [
+        value for h, t in zip(hits, trials, strict=True) for value in [1.0] * h + [0.0] * (t - h)
+    ]
+    people = np.repeat(np.arange(4), trials)
+    assert found == identity_mean(ones, people, seed=2, resamples=50)
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_a_share_without_errors_has_an_open_end(share: int) -> None:
+    found = identity_share([share * 3] * 40, [3] * 40, resamples=5)
+    ends = (0.0, unseen_rate(40)) if share == 0 else (1 - unseen_rate(40), 1.0)
+    assert (found.low, found.high) == ends
+
+
+@pytest.mark.parametrize(("hits", "trials"), [([1], [1, 2]), ([3], [2]), ([0], [0])])
+def test_shares_refuse(hits: list[int], trials: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"hits must be|trials must hold"):
+        identity_share(hits, trials)
