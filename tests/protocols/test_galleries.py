@@ -7,6 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from marginface.errors import ProtocolFileError
+from marginface.evaluation.means import identity_mean
 from marginface.protocols import (
     gallery_record,
     gallery_tables,
@@ -47,9 +48,9 @@ def test_tinyface(tinyface):
     # Probe 2 is nearer to the second distractor than to its gallery picture.
     features = np.array([[1, 0], [0, 1], [2, 0.3], [1, 1.2], [-1, 0], [1, 1]], dtype=np.float32)
     record = gallery_record(lists, features, ranks=[1, 2])
-    assert record["cmc"] == {"1": 0.5, "2": 1.0}
+    assert {rank: ends["value"] for rank, ends in record["cmc"].items()} == {"1": 0.5, "2": 1.0}
     assert (record["gallery"], record["distractors"]) == (2, 2)
-    assert "not enrolled, got none" in record["refused"]["iso 0.1"]
+    assert "not enrolled, got none" in record["refused"]["rule iso, gallery all, FPIR 0.1"]
 
 
 def test_broken_tinyface(tinyface):
@@ -111,19 +112,25 @@ def test_megaface_equals_a_loop_over_the_mates(megaface):
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     for products in ("float32", "int8"):
         record = megaface_record(
-            lists, features, ranks=(1, 5), sizes=(7, 20, 99), products=products
+            lists, features, ranks=(1, 5), sizes=(7, 20, 99), products=products, resamples=30
         )
         assert [row["distractors"] for row in record["identification"]] == [7, 20, 40]
         for row in record["identification"]:
-            ranks = []
+            ranks, whose = [], []
             for probe in range(6):
                 for mate in range(6):
                     if probe != mate and lists.people[probe] == lists.people[mate]:
                         others = unit[6 : 6 + row["distractors"]] @ unit[probe]
                         ranks.append(1 + np.sum(others >= unit[probe] @ unit[mate]))
+                        whose.append(lists.people[probe])
             assert record["pairs"] == len(ranks) == 8
             for rank in (1, 5):
-                assert row["cmc"][str(rank)] == pytest.approx(np.mean(np.array(ranks) <= rank))
+                is_found = np.array(ranks) <= rank
+                ends = row["cmc"][str(rank)]
+                assert ends["value"] == pytest.approx(is_found.mean())
+                if 0 < is_found.mean() < 1:
+                    drawn = identity_mean(is_found, whose, resamples=30)
+                    assert (ends["low"], ends["high"]) == pytest.approx((drawn.low, drawn.high))
 
 
 def test_megaface_leaves_noises_out(megaface, tmp_path):
@@ -145,8 +152,9 @@ def test_megaface_faces_that_were_not_acquired(megaface):
     features[6:] *= -1
     features[0] = 0  # a probe: its four pairs are lost
     features[10] = 0  # a distractor: nobody is mistaken for it
-    record = megaface_record(lists, features, ranks=(1,), sizes=())
-    assert record["identification"] == [{"distractors": 39, "cmc": {"1": 0.5}}]
+    record = megaface_record(lists, features, ranks=(1,), sizes=(), resamples=0)
+    assert record["identification"] == [{"distractors": 39, "cmc": {"1": {"value": 0.5}}}]
+    assert record["cautions"]["intervals"].startswith("drawn from 2 identities")
 
 
 def test_broken_megaface(megaface, tmp_path):
@@ -172,12 +180,14 @@ def test_gallery_tables(tmp_path):
     # anna is found clearly, berta is taken for anna, and one stranger looks like berta.
     features = [[1, 0], [0, 1], [1, 0.1], [1, 0.9], [0, 5], *[[-1, -0.1]] * 9]
     record = gallery_record(lists, np.array(features, dtype=np.float32), ranks=[1, 2])
-    assert record["cmc"] == {"1": 0.5, "2": 1.0}
+    assert {rank: ends["value"] for rank, ends in record["cmc"].items()} == {"1": 0.5, "2": 1.0}
+    assert record["open_set_curves"][0]["gallery"] == "all"
+    assert record["cautions"]["intervals"].startswith("drawn from 12 identities")
     points = {p["rule"]: p for p in record["fnir_at_fpir"] if p["target"] == 0.1}
     assert points["iso"]["fpir"] == 0.1
     assert points["iso"]["fnir"] == 0.0
     assert points["newer"]["fnir"] == 1.0  # a score must exceed that of the stranger
-    assert "give at least 100" in record["refused"]["iso 0.01"]
+    assert "give at least 100" in record["refused"]["rule iso, gallery all, FPIR 0.01"]
     probes.write_text("picture,identity\nq.jpg,anna\nq.jpg,berta\n")
     with pytest.raises(ProtocolFileError, match=r"line 3: a picture must stand once, got q"):
         gallery_tables(gallery, probes)

@@ -100,6 +100,9 @@ def test_verification_equals_a_loop_over_the_pairs(meta, weighting):
     }
     assert public == expected
     assert list(record["refused"]) == ["fnmr_at_fmr_0.000001"]
+    stricter = [np.mean(scores[~pairs.is_mated] >= score) for score in scores[pairs.is_mated]]
+    assert set(stricter) <= set(record["curve"]["fmr"])
+    assert sum(record["histogram"]["nonmated"]) == (~pairs.is_mated).sum()
     assert record["identities"] == PEOPLE
     single = verification_record(
         faces,
@@ -125,7 +128,8 @@ def test_identification(meta):
     assert means["iso"]["fnir"] == pytest.approx(np.mean(both))
     assert means["iso"]["low"] <= means["iso"]["fnir"] <= means["iso"]["high"]
     # Every probe is enrolled in exactly one gallery, so each counts once.
-    assert 0 < record["cmc"]["1"] <= record["cmc"]["5"] <= 1
+    assert 0 < record["cmc"]["1"]["value"] <= record["cmc"]["5"]["value"] <= 1
+    assert [curve["gallery"] for curve in record["open_set_curves"]] == ["G1", "G2"]
 
 
 def test_a_template_without_an_acquired_face(meta):

@@ -12,7 +12,8 @@ from marginface.evaluation import (
     thin,
     worst_errors,
 )
-from marginface.evaluation.identification import cmc, fnir_at_fpir, search_gallery
+from marginface.evaluation.gallery_search import search_gallery
+from marginface.evaluation.search_judge import judge_searches
 from marginface.report import encode_picture
 from tests.evaluation.cases import people_pairs, people_scores
 
@@ -228,16 +229,14 @@ def gallery_record():
         probe_identity=shown,
         gallery_identity=np.arange(60),
     )
-    points = [
-        {"gallery": "all", **fnir_at_fpir(searches, target, rule=rule).as_dict()}
-        for rule in ("iso", "newer")
-        for target in (0.05, 0.1, 0.3)
-    ]
     return {
         "protocol": "shop 1:N",
-        "cmc": {str(rank): share for rank, share in cmc(searches).items()},
-        "fnir_at_fpir": points,
-        "refused": {"iso 0.001": "FPIR 0.001 cannot be seen in 120 non-mated searches"},
+        **judge_searches(
+            {"all": searches},
+            shown,
+            fpir_targets=(0.001, 0.05, 0.1, 0.3),
+            resamples=40,
+        ),
         "probes": 360,
         "mated_probes": 240,
         "gallery": 60,
@@ -251,10 +250,14 @@ def ijb_record():
     """A made-up record of `marginface protocol ijbc`, with 1:1, 1:N and the three rules."""
     base = protocol_pair_record()
     searched = gallery_record()
-    older = {**searched["fnir_at_fpir"][0], "rule": "older", "gallery": "both", "fpir": None}
+    newer = next(p for p in searched["fnir_at_fpir"] if p["rule"] == "newer")
+    older = {**newer, "rule": "older", "gallery": "both", "fpir": None}
+    scored = evaluation_record(has_curve=True)
     return {
         **{key: value for key, value in base.items() if key not in ("features", "insightface")},
         "protocol": "ijbc 1:1",
+        "curve": scored["curve"],
+        "histogram": scored["histogram"],
         "templates": 120,
         "faces": 900,
         "insightface": {
@@ -263,8 +266,8 @@ def ijb_record():
         },
         "weighting": "norm+detector",
         "identification": {
+            **{key: searched[key] for key in ("cmc", "open_set_curves", "cautions", "bootstrap")},
             "protocol": "ijbc 1:N",
-            "cmc": searched["cmc"],
             "fnir_at_fpir": [*searched["fnir_at_fpir"], older],
             "mean_fnir": [{"rule": "iso", "target": 0.1, "fnir": 0.2, "low": 0.1, "high": 0.3}],
             "refused": {},
@@ -279,7 +282,13 @@ def megaface_record():
     return {
         "protocol": "megaface",
         "identification": [
-            {"distractors": size, "cmc": {"1": 0.99 - 0.02 * n, "10": 0.995 - 0.01 * n}}
+            {
+                "distractors": size,
+                "cmc": {
+                    rank: {"value": 0.995 - step * n, "low": 0.985 - step * n, "high": 0.999}
+                    for rank, step in (("1", 0.02), ("10", 0.01))
+                },
+            }
             for n, size in enumerate((10, 100, 1_000, 10_000, 100_000, 1_000_000))
         ],
         "probes": 3530,

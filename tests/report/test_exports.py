@@ -5,8 +5,8 @@ import re
 import pytest
 
 from marginface.report import csv_table, grids_of, latex_tables, markdown_tables, systems_of
+from marginface.report.cells import Cell, Grid
 from marginface.report.exports import COLUMNS, escape_latex
-from marginface.report.grids import Cell, Grid
 from tests.report import made_up
 
 
@@ -57,7 +57,7 @@ def test_csv_holds_groups_with_their_cautions(rows, records):
                 assert by_measure[kind]["caution"] == row["cautions"].get(kind, "")
 
 
-def test_csv_holds_searches_rejection_and_public_figures(rows):
+def test_csv_holds_searches_rejection_and_public_figures(rows, records):
     parts = {row["part"] for row in rows}
     assert parts >= {"cmc", "open set", "rejection", "public", "distractors", "identification"}
     (older,) = [r for r in rows if "rule older" in r["of"] and r["measure"] == "fnir"]
@@ -65,6 +65,17 @@ def test_csv_holds_searches_rejection_and_public_figures(rows):
     assert older["low"] == ""
     (mean,) = [r for r in rows if r["of"].startswith("mean of galleries")]
     assert (float(mean["low"]), float(mean["high"])) == (0.1, 0.3)
+    searched = records["ijbc"]["identification"]
+    for rank, ends in searched["cmc"].items():
+        (row,) = [r for r in rows if r["part"] == "cmc" and r["of"] == f"rank {rank}"]
+        assert {end: float(row[end]) for end in ends} == ends
+    for point in (p for p in searched["fnir_at_fpir"] if p["rule"] == "iso"):
+        of = f"gallery all, rule iso, fpir {point['target']:g}"
+        (row,) = [r for r in rows if r["of"] == of and r["measure"] == "fnir"]
+        assert (float(row["low"]), float(row["high"])) == (point["low"], point["high"])
+        assert row["caution"] == point.get("caution", "")
+    far = [r for r in rows if r["part"] == "distractors" and r["of"] == "rank 1, 10 distractors"]
+    assert [float(r["low"]) for r in far] == [0.985]
 
 
 def test_csv_holds_paired_differences_of_a_comparison():

@@ -71,6 +71,10 @@ def test_what_was_refused_is_said_once_for_all_it_holds_of(judged):
 def test_open_set_keeps_rules_apart_and_gives_the_mean_its_interval():
     grid = only(grids_of(systems_of({"ijbc": made_up.ijb_record()})), "open set")
     rows = dict(grid.rows)
-    assert [name.rsplit("rule ", 1)[1] for name in rows] == ["iso", "newer", "older", "iso"]
+    assert [name.rsplit("rule ", 1)[1] for name in rows] == ["iso", "iso", "newer", "older"]
     mean = rows["ijbc, mean of galleries, rule iso"]
-    assert [cell.text for cell in mean] == ["–", "20.00 % [10.00, 30.00]", "–"]
+    assert [cell.text for cell in mean] == ["–", "20.00 % [10.00, 30.00]", "–", "–"]
+    iso = rows["ijbc, gallery all, rule iso"][1]
+    assert iso.is_marked
+    assert iso.interval
+    assert any("rule of 30 asks for 300" in note for note in grid.notes)

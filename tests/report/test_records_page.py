@@ -51,8 +51,8 @@ def test_nothing_is_fetched_and_nothing_runs(page, html):
 
 def test_figures_are_well_formed_follow_the_theme_and_hold_no_nan(html):
     drawings = ["<svg" + part.split("</svg>")[0] + "</svg>" for part in html.split("<svg")[1:]]
-    # DET and ROC of two sets, a histogram, two of rejection, CMC, open set, distractors.
-    assert len(drawings) == 4 + 1 + 2 + 3
+    # DET and ROC of two sets, two histograms, two of rejection, CMC, open set, distractors.
+    assert len(drawings) == 4 + 2 + 2 + 3
     for drawing in drawings:
         ElementTree.fromstring(drawing)
         assert "currentColor" in drawing

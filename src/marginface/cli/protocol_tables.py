@@ -39,7 +39,7 @@ def search_tables(record: Record) -> list[RenderableType]:
     if "cmc" in record:
         table = Table("rank", "found within", title=f"{record['protocol']}: CMC")
         for rank, share in record["cmc"].items():
-            table.add_row(rank, _percent(share))
+            table.add_row(rank, _rate(share))
         parts.append(table)
     if record.get("fnir_at_fpir"):
         table = Table("rule", "gallery", "FPIR at most", "FPIR met", "FNIR", "threshold")
@@ -50,7 +50,7 @@ def search_tables(record: Record) -> list[RenderableType]:
                 point["gallery"],
                 _percent(point["target"]),
                 met,
-                _percent(point["fnir"]),
+                _rate(point, "fnir"),
                 f"{point['threshold']:.4f}",
             )
         parts.append(table)
@@ -58,10 +58,11 @@ def search_tables(record: Record) -> list[RenderableType]:
         ranks = list(record["identification"][0]["cmc"])
         table = Table("distractors", *[f"rank {rank}" for rank in ranks], title=record["protocol"])
         for row in record["identification"]:
-            shares = [_percent(row["cmc"][rank]) for rank in ranks]
+            shares = [_rate(row["cmc"][rank]) for rank in ranks]
             table.add_row(f"{row['distractors']:,}", *shares)
         parts.append(table)
-    return parts + [f"{name}: {reason}" for name, reason in record.get("refused", {}).items()]
+    remarks = {**record.get("refused", {}), **record.get("cautions", {})}
+    return parts + [f"{name}: {reason}" for name, reason in remarks.items()]
 
 
 def _public_folds(public: Record) -> Table:
@@ -78,6 +79,11 @@ def _public_rates(public: Record) -> Table:
     for row in public["tar_at_far"]:
         table.add_row(f"{row['target']:g}", f"{100 * row['tar']:.2f}", f"{row['far']:.3g}")
     return table
+
+
+def _rate(ends: Record, key: str = "value") -> str:
+    interval = interval_words("eer", ends) if "low" in ends else ""
+    return f"{_percent(ends[key])} {interval}".strip()
 
 
 def _percent(share: float) -> str:

@@ -7,15 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marginface.errors import UndefinedRateError
-from marginface.evaluation.identification import (
-    FPIR_TARGETS,
-    RANKS,
-    RULES,
-    cmc,
-    fnir_at_fpir,
-    search_gallery,
-)
+from marginface.evaluation.identification import FPIR_TARGETS, RANKS, search_gallery
+from marginface.evaluation.judge import FEW_IDENTITIES
+from marginface.evaluation.means import identity_share
+from marginface.evaluation.search_judge import judge_searches
 from marginface.protocols.galleries import ListedGallery, MegaFaceLists
 from marginface.protocols.pair_figures import unit_rows
 from marginface.search import search_topk
@@ -31,6 +26,8 @@ def gallery_record(
     *,
     ranks: Sequence[int] = RANKS,
     fpir_targets: Sequence[float] = FPIR_TARGETS,
+    seed: int = 0,
+    resamples: int = 1000,
 ) -> dict[str, Any]:
     """Search every probe among gallery and distractors; CMC, and FNIR where strangers are searched.
 
@@ -39,6 +36,8 @@ def gallery_record(
         features: One row for each of `lists.pictures`; a row of zeros is a face not acquired.
         ranks: Of the CMC.
         fpir_targets: FPIR targets, fractions in (0, 1).
+        seed: Seed of the bootstrap over the probes' people.
+        resamples: Draws of the bootstrap; 0 leaves the intervals out.
     """
     rows = unit_rows(features, len(lists.pictures)).astype(np.float32)
     enrolled, searched = len(lists.gallery), len(lists.gallery) + len(lists.probes)
@@ -50,25 +49,23 @@ def gallery_record(
         probe_identity=lists.probe_people,
         gallery_identity=[*lists.gallery_people, *strangers],
     )
-    record: dict[str, Any] = {
+    judged = judge_searches(
+        {"all": searches},
+        lists.probe_people,
+        ranks=ranks,
+        fpir_targets=fpir_targets,
+        seed=seed,
+        resamples=resamples,
+    )
+    return {
         "protocol": f"{lists.name} 1:N",
-        "cmc": {str(rank): share for rank, share in cmc(searches, ranks).items()},
-        "fnir_at_fpir": [],
-        "refused": {},
+        **judged,
         "probes": len(lists.probes),
         "mated_probes": int(searches.is_mated.sum()),
         "gallery": enrolled,
         "distractors": len(lists.distractors),
         "failure_to_acquire": float((~rows.any(axis=1)).mean()),
     }
-    for rule in RULES[:2]:
-        for target in fpir_targets:
-            try:
-                point = fnir_at_fpir(searches, target, rule=rule)
-                record["fnir_at_fpir"].append({"gallery": "all", **point.as_dict()})
-            except UndefinedRateError as reason:
-                record["refused"][f"{rule} {target:g}"] = str(reason)
-    return record
 
 
 def megaface_record(
@@ -79,6 +76,8 @@ def megaface_record(
     sizes: Sequence[int] = SIZES,
     products: str = "float32",
     removed: dict[str, int] | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
 ) -> dict[str, Any]:
     """Identify as MegaFace does: each picture of a person is searched for each other one of hers.
 
@@ -93,6 +92,8 @@ def megaface_record(
         sizes: Numbers of distractors; those above the list's length are left out.
         products: See `search_topk`; changes the speed only.
         removed: How many noises were taken out, for the record.
+        seed: Seed of the bootstrap over the probes' people; the distractors stay.
+        resamples: Draws of the bootstrap; 0 leaves the intervals out.
     """
     if len(features) != len(lists.pictures):
         raise ValueError(
@@ -112,40 +113,56 @@ def megaface_record(
         found = search_topk(torch.from_numpy(probes), part, max(ranks), products=products)
         best = -np.sort(-np.concatenate([best, found.scores.numpy()], axis=1))[:, : max(ranks)]
         done = size
-        shares.append({"distractors": size, **_found(probes, people, best, ranks)})
+        cmc = _shares(_hits(probes, people, best, ranks), people, seed=seed, resamples=resamples)
+        shares.append({"distractors": size, "cmc": cmc})
+    several = int((np.bincount(people) > 1).sum())
+    few = f"drawn from {several} identities only; take them as rough"
     return {
         "protocol": "megaface",
         "identification": shares,
         "probes": count,
         "pairs": int((np.bincount(people) * (np.bincount(people) - 1)).sum()),
         "noises_removed": removed or {"probes": 0, "distractors": 0},
+        "cautions": {"intervals": few} if several < FEW_IDENTITIES else {},
+        "bootstrap": {"over": "identities of probes", "seed": seed, "resamples": resamples},
         "failure_to_acquire": float((~probes.any(axis=1)).mean()),
     }
 
 
-def _found(
+def _shares(
+    hits: dict[int, NDArray[np.int64]], people: NDArray[np.int64], *, seed: int, resamples: int
+) -> dict[str, dict[str, float]]:
+    """Return the share of (probe, mate) pairs found within each rank, with its interval."""
+    counts = np.bincount(people)
+    shares = {}
+    for rank, mine in hits.items():
+        share = identity_share(mine, counts * (counts - 1), seed=seed, resamples=max(resamples, 1))
+        shares[str(rank)] = share.as_dict() if resamples else {"value": share.value}
+    return shares
+
+
+def _hits(
     probes: NDArray[np.float32],
     people: NDArray[np.int64],
     best: NDArray[np.float32],
     ranks: Sequence[int],
-) -> dict[str, Any]:
-    """Return the share of (probe, mate) pairs found within each rank."""
-    hits, pairs = dict.fromkeys(ranks, 0), 0
+) -> dict[int, NDArray[np.int64]]:
+    """Return for each rank how many (probe, mate) pairs of each person are found within it."""
     order = np.argsort(people, kind="stable")
     ends = np.cumsum(np.bincount(people))
-    for start, stop in zip(ends - np.bincount(people), ends, strict=True):
+    hits = {rank: np.zeros(ends.size, dtype=np.int64) for rank in ranks}
+    for person, (start, stop) in enumerate(zip(np.append(0, ends), ends, strict=False)):
         rows = order[start:stop]
         scores = probes[rows].astype(np.float64) @ probes[rows].astype(np.float64).T
         # A face that was not acquired is found by nobody and finds nobody.
         gone: NDArray[np.bool_] = np.asarray(~probes[rows].any(axis=1))
         scores = np.where(gone[:, None] | gone, -np.inf, scores).astype(np.float32)
-        pairs += rows.size * (rows.size - 1)
         for rank in ranks:
             # Found within the rank: fewer than `rank` distractors reach the mate's score.
             is_found = scores > best[rows, rank - 1][:, None]
             np.fill_diagonal(is_found, val=False)
-            hits[rank] += int(is_found.sum())
-    return {"cmc": {str(rank): hits[rank] / pairs for rank in ranks}}
+            hits[rank][person] = is_found.sum()
+    return hits
 
 
 def _unit_in_place(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,19 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.errors import UndefinedRateError
-from marginface.evaluation.bootstrap import percentile_ends
-from marginface.evaluation.identification import (
-    FPIR_TARGETS,
-    OpenSetPoint,
-    Searches,
-    cmc,
-    fnir_at_fpir,
-    fnir_draws,
-    older_point,
-    search_gallery,
-)
+from marginface.evaluation.curves import drawn_scores
+from marginface.evaluation.identification import FPIR_TARGETS, older_point, search_gallery
 from marginface.evaluation.many_pairs import IJB_TARGETS, judge_many_pairs, roc_tar
+from marginface.evaluation.search_judge import judge_searches
 from marginface.evaluation.templates import Templates, pair_cosines, pool_templates
 from marginface.protocols.ijb import IjbFaces, IjbPairs, IjbSearch, people_of_templates
 
@@ -109,6 +100,7 @@ def verification_record(
     return {
         "protocol": f"{faces.name} 1:1",
         **judged.as_dict(),
+        **drawn_scores(scores, pairs.is_mated),
         "templates": int(templates.ids.size),
         "faces": len(faces.pictures),
         "insightface": {
@@ -152,7 +144,9 @@ def identification_record(
         )
         for key, (ids, people) in search.galleries.items()
     }
-    points, refused = _points(searches, fpir_targets)
+    judged = judge_searches(
+        searches, person, fpir_targets=fpir_targets, seed=seed, resamples=resamples
+    )
     try:
         together = [np.concatenate(parts) for parts in zip(*search.galleries.values(), strict=True)]
         older = older_point(
@@ -162,55 +156,13 @@ def identification_record(
             probe_identity=person,
             gallery_identity=together[1],
         )
-        points += [{"gallery": "both", **point.as_dict()} for point in older.values()]
+        points = [{"gallery": "both", **point.as_dict()} for point in older.values()]
+        judged["fnir_at_fpir"] += points
     except ValueError as reason:
-        refused["older"] = str(reason)
+        judged["refused"]["rule older"] = str(reason)
     return {
         "protocol": f"{faces.name} 1:N",
-        "cmc": {str(rank): share for rank, share in cmc(list(searches.values())).items()},
-        "fnir_at_fpir": points,
-        "mean_fnir": _means(searches, points, person, (seed, resamples)),
-        "refused": refused,
+        **judged,
         "probes": len(person),
         "galleries": {key: one.gallery for key, one in searches.items()},
-        "bootstrap": {"over": "identities of probes", "seed": seed, "resamples": resamples},
     }
-
-
-def _points(
-    searches: dict[str, Searches], targets: Sequence[float]
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    points, refused = [], {}
-    for key, searched in searches.items():
-        for rule in ("iso", "newer"):
-            for target in targets:
-                try:
-                    point: OpenSetPoint = fnir_at_fpir(searched, target, rule=rule)
-                except UndefinedRateError as reason:
-                    refused[f"{rule} {key} {target:g}"] = str(reason)
-                    continue
-                points.append({"gallery": key, **point.as_dict()})
-    return points, refused
-
-
-def _means(
-    searches: dict[str, Searches],
-    points: list[dict[str, Any]],
-    person: NDArray[np.int64],
-    draws: tuple[int, int],
-) -> list[dict[str, Any]]:
-    """Return the mean FNIR over the galleries per rule and target, "iso" with its interval."""
-    codes = np.unique(person, return_inverse=True)[1]
-    rng = np.random.default_rng(draws[0])
-    people = int(codes.max()) + 1
-    even = np.full(people, 1 / people)
-    counts = rng.multinomial(people, even, size=draws[1])[:, codes].astype(np.float32)
-    means = []
-    for rule, target in sorted({(point["rule"], point["target"]) for point in points}):
-        values = [p["fnir"] for p in points if (p["rule"], p["target"]) == (rule, target)]
-        row: dict[str, Any] = {"rule": rule, "target": target, "fnir": float(np.mean(values))}
-        if rule == "iso" and draws[1]:
-            drawn = [fnir_draws(one, target, counts) for one in searches.values()]
-            row["low"], row["high"] = percentile_ends(np.mean(drawn, axis=0))
-        means.append(row)
-    return means

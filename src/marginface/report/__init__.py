@@ -1,7 +1,8 @@
 """Tables, curves and pages from result records; the only room with percent signs."""
 
+from marginface.report.cells import Grid
 from marginface.report.exports import csv_table, latex_tables, markdown_tables
-from marginface.report.grids import Grid, grids_of
+from marginface.report.grids import grids_of
 from marginface.report.page import comparison_page, write_comparison_page
 from marginface.report.pictures import contact_sheet, encode_picture
 from marginface.report.records import COMPARISON, System, kind_of, read_record, systems_of

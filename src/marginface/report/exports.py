@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from marginface.report.grids import Cell, Grid
+from marginface.report.cells import Cell, Grid
 from marginface.report.records import System
 from marginface.report.words import ordered_metrics
 
@@ -155,31 +155,43 @@ def _rejection_numbers(rejection: Mapping[str, Any]) -> Iterator[dict[str, Any]]
 def _public_numbers(public: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     where = {"part": "public"}
     if "mean" in public:
-        ends = {end: public[end] for end in ("low", "high") if end in public}
-        yield {**where, "measure": "accuracy", "value": public["mean"], **ends}
+        yield {**where, "measure": "accuracy", **_ends(public, "mean")}
         yield {**where, "measure": "fold_std", "value": public["std"]}
+    if "tar" in public:
+        yield {**where, "of": "far 0.001", "measure": "tar", "value": public["tar"]}
     for point in public.get("tar_at_far", []):
-        yield {**where, "of": f"far {point['target']:g}", "measure": "tar", "value": point["tar"]}
+        of = f"far {point['target']:g}"
+        yield {**where, "of": of, "measure": "tar", "value": point["tar"]}
+        yield {**where, "of": of, "measure": "far", "value": point["far"]}
 
 
 def _search_numbers(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for rank, share in result.get("cmc", {}).items():
-        yield {"part": "cmc", "of": f"rank {rank}", "measure": "tpir", "value": share}
+    caution = result.get("cautions", {}).get("intervals", "")
+    for rank, ends in result.get("cmc", {}).items():
+        where = {"part": "cmc", "of": f"rank {rank}", "measure": "tpir"}
+        yield {**where, **_ends(ends), "caution": caution}
     for point in result.get("fnir_at_fpir", []):
         of = f"gallery {point['gallery']}, rule {point['rule']}, fpir {point['target']:g}"
-        for measure in ("fnir", "fpir", "threshold"):
+        where = {"part": "open set", "of": of}
+        yield {**where, "measure": "fnir", **_ends(point, "fnir"), **_said(point)}
+        for measure in ("fpir", "threshold"):
             if point[measure] is not None:
-                yield {"part": "open set", "of": of, "measure": measure, "value": point[measure]}
+                yield {**where, "measure": measure, "value": point[measure]}
     for point in result.get("mean_fnir", []):
         of = f"mean of galleries, rule {point['rule']}, fpir {point['target']:g}"
-        ends = {end: point[end] for end in ("low", "high") if end in point}
-        yield {"part": "open set", "of": of, "measure": "fnir", "value": point["fnir"], **ends}
+        yield {"part": "open set", "of": of, "measure": "fnir", **_ends(point, "fnir")}
     sizes = result.get("identification")
     for row in sizes if isinstance(sizes, list) else []:
-        for rank, share in row["cmc"].items():
+        for rank, ends in row["cmc"].items():
             of = f"rank {rank}, {row['distractors']} distractors"
-            yield {"part": "distractors", "of": of, "measure": "tpir", "value": share}
+            where = {"part": "distractors", "of": of, "measure": "tpir"}
+            yield {**where, **_ends(ends), "caution": caution}
 
 
-def _ends(ends: Mapping[str, float]) -> dict[str, float]:
-    return {end: ends[end] for end in ("value", "low", "high")}
+def _said(point: Mapping[str, Any]) -> dict[str, str]:
+    return {"caution": point.get("caution", "")}
+
+
+def _ends(ends: Mapping[str, Any], key: str = "value") -> dict[str, float]:
+    """Return the value under a key, with its interval where it has one."""
+    return {"value": ends[key], **{end: ends[end] for end in ("low", "high") if end in ends}}

@@ -1,56 +1,19 @@
 """The tables of records as grids of words, before they become HTML, Markdown or LaTeX."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from marginface.evaluation.records import fnmr_name
+from marginface.report.cells import RATE, Cell, Grid, difference_cell, metric_cell
 from marginface.report.records import IDENTIFICATION, VERIFICATION, System, by_set
+from marginface.report.search_grids import cmc_grid, distractor_grid, open_set_grid
 from marginface.report.words import (
-    difference_words,
     interval_words,
-    is_percent,
-    number,
     ordered_metrics,
     percent_words,
+    signed_points,
     title,
-    value_words,
 )
-
-_RATE = "eer"  # any metric that is a share: how rates of groups are written
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One number in words: the value, its interval, and whether a caution speaks against it."""
-
-    value: str
-    interval: str = ""
-    is_marked: bool = False
-
-    @property
-    def text(self) -> str:
-        """All of it in one line of plain text."""
-        mark = "*" if self.is_marked else ""
-        return f"{self.value}{mark} {self.interval}".strip()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """One table.
-
-    Attributes:
-        part: What it is about: verification, public, groups, rejection, cmc, open set, distractors.
-        title: Its heading.
-        heads: One per column, that of the names first.
-        rows: Name and cells, as many as there are heads after the first.
-        notes: Cautions and refusals, in sentences.
-    """
-
-    part: str
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-    notes: tuple[str, ...] = ()
 
 
 def grids_of(systems: Sequence[System]) -> list[Grid]:
@@ -64,10 +27,10 @@ def grids_of(systems: Sequence[System]) -> list[Grid]:
         grids += _public(judged_on, some)
     for judged_on, some in by_set(systems, IDENTIFICATION).items():
         if searched := [system for system in some if system.result.get("cmc")]:
-            grids.append(_cmc(judged_on, searched))
+            grids.append(cmc_grid(judged_on, searched))
         if searched := [system for system in some if system.result.get("fnir_at_fpir")]:
-            grids.append(_open_set(judged_on, searched))
-        grids += [_distractors(system) for system in some if system.result.get("identification")]
+            grids.append(open_set_grid(judged_on, searched))
+        grids += [distractor_grid(system) for system in some if system.result.get("identification")]
     return grids
 
 
@@ -76,7 +39,7 @@ def _verification(judged_on: str, systems: Sequence[System]) -> Grid:
     rows = []
     for system in systems:
         cautions = system.result.get("cautions", {})
-        cells = [_metric_cell(system.metrics.get(m), m, is_marked=m in cautions) for m in metrics]
+        cells = [metric_cell(system.metrics.get(m), m, is_marked=m in cautions) for m in metrics]
         failure = system.result.get("failure_to_acquire")
         cells.append(Cell(value="–" if failure is None else percent_words(failure)))
         rows.append((system.name, tuple(cells)))
@@ -96,8 +59,8 @@ def _group_grid(system: System) -> Grid:
         cells = []
         for kind, pairs in (("fnmr", "mated"), ("fmr", "nonmated")):
             cells.append(Cell(value=f"{row[pairs]:,}"))
-            cells.append(_metric_cell(row[kind], _RATE, is_marked=kind in row["cautions"]))
-            cells.append(_difference_cell(row.get(f"{kind}_minus_all")))
+            cells.append(metric_cell(row[kind], RATE, is_marked=kind in row["cautions"]))
+            cells.append(difference_cell(row.get(f"{kind}_minus_all")))
         rows.append((str(row["name"]), tuple(cells)))
         notes += [f"{row['name']}, {k.upper()}: {why}" for k, why in row["cautions"].items()]
     unlabelled = f"{groups.get('unlabelled_pairs', 0):,} pairs have a picture without a label"
@@ -130,8 +93,8 @@ def _rejection(judged_on: str, systems: Sequence[System]) -> Grid:
                 notes.append(f"{name}: {part['caution']}")
             cells = (
                 Cell(value=percent_words(part["random"])),
-                _metric_cell(part["area"], _RATE, is_marked=bool(part.get("caution"))),
-                _difference_cell(part["difference_to_random"]),
+                metric_cell(part["area"], RATE, is_marked=bool(part.get("caution"))),
+                difference_cell(part["difference_to_random"]),
                 Cell(value=percent_words(part["area_oracle"])),
             )
             rows.append((name, cells))
@@ -151,94 +114,66 @@ def _rejection(judged_on: str, systems: Sequence[System]) -> Grid:
 
 
 def _public(judged_on: str, systems: Sequence[System]) -> list[Grid]:
-    """Return insightface's figures beside ours: folds of pair lists, or TAR at FAR of IJB."""
-    folded = [s for s in systems if "mean" in s.result.get("insightface", {})]
-    rated = [s for s in systems if "tar_at_far" in s.result.get("insightface", {})]
-    heading = f"As published code prints it, on {judged_on}"
-    grids = []
-    if folded:
-        heads: tuple[str, ...] = (
-            "model",
-            "accuracy ± deviation of folds",
-            "exact accuracy minus it, points",
-        )
-        rows = [(s.name, _fold_cells(s.result["insightface"])) for s in folded]
-        why = (folded[0].result["insightface"]["why_it_differs"],)
-        grids.append(Grid(part="public", title=heading, heads=heads, rows=tuple(rows), notes=why))
-    if rated:
-        found = [s.result["insightface"]["tar_at_far"] for s in rated]
-        targets = sorted({point["target"] for points in found for point in points})
-        rows = []
-        for system, points in zip(rated, found, strict=True):
-            shares = {point["target"]: point["tar"] for point in points}
-            rows.append((system.name, tuple(_share_cell(shares.get(one)) for one in targets)))
-        heads = ("model", *(f"TAR at FAR {target:g}" for target in targets))
-        why = (rated[0].result["insightface"]["why_it_differs"],)
-        grids.append(Grid(part="public", title=heading, heads=heads, rows=tuple(rows), notes=why))
-    return grids
-
-
-def _fold_cells(public: Mapping[str, Any]) -> tuple[Cell, ...]:
-    shown = f"{100 * public['mean']:.3f} ± {100 * public['std']:.3f} %"
-    apart = public.get("exact_minus_public")
-    ours = "–" if apart is None else f"{100 * apart:+.3f}".replace("-", "−")
-    return Cell(value=shown), Cell(value=ours)
-
-
-def _cmc(judged_on: str, systems: Sequence[System]) -> Grid:
-    ranks = sorted({rank for system in systems for rank in system.result["cmc"]}, key=int)
-    rows = [
-        (system.name, tuple(_share_cell(system.result["cmc"].get(rank)) for rank in ranks))
-        for system in systems
-    ]
-    return Grid(
-        part="cmc",
-        title=f"Identification on {judged_on}: found within a rank",
-        heads=("model", *(f"rank {rank}" for rank in ranks)),
-        rows=tuple(rows),
-    )
-
-
-def _open_set(judged_on: str, systems: Sequence[System]) -> Grid:
-    targets = sorted({p["target"] for s in systems for p in s.result["fnir_at_fpir"]}, reverse=True)
-    rows, notes = [], []
+    """Return insightface's figures beside our exact ones, and why the two differ."""
+    rows: list[tuple[str, tuple[Cell, ...]]] = []
+    reasons: dict[str, None] = {}
     for system in systems:
-        table: dict[str, dict[float, Mapping[str, Any]]] = {}
-        for point in system.result["fnir_at_fpir"]:
-            key = f"{system.name}, gallery {point['gallery']}, rule {point['rule']}"
-            table.setdefault(key, {})[point["target"]] = point
-        for point in system.result.get("mean_fnir", []):
-            key = f"{system.name}, mean of galleries, rule {point['rule']}"
-            table.setdefault(key, {})[point["target"]] = point
-        rows += [
-            (name, tuple(_fnir_cell(points.get(target)) for target in targets))
-            for name, points in table.items()
-        ]
-        notes += [
-            f"{system.name}, {k}: {why}" for k, why in system.result.get("refused", {}).items()
-        ]
-    return Grid(
-        part="open set",
-        title=f"Open-set identification on {judged_on}",
-        heads=("model, gallery, rule", *(f"FNIR at FPIR {100 * t:g} %" for t in targets)),
-        rows=tuple(rows),
-        notes=tuple(notes),
-    )
-
-
-def _distractors(system: System) -> Grid:
-    found = system.result["identification"]
-    ranks = list(found[0]["cmc"])
-    rows = [
-        (f"{row['distractors']:,}", tuple(_share_cell(row["cmc"].get(rank)) for rank in ranks))
-        for row in found
+        if public := system.result.get("insightface"):
+            rows += [
+                (f"{system.name}, {name}", cells) for name, cells in _both(public, system.metrics)
+            ]
+            reasons[f"Both come from the same scores: {public['why_it_differs']}."] = None
+    if not rows:
+        return []
+    return [
+        Grid(
+            part="public",
+            title=f"As published tables have it, on {judged_on}",
+            heads=(
+                "model, figure",
+                "as published code prints it",
+                "exact",
+                "exact minus it, points",
+            ),
+            rows=tuple(rows),
+            notes=tuple(reasons),
+        )
     ]
-    return Grid(
-        part="distractors",
-        title=f"{system.name} on {system.judged_on}: found among distractors",
-        heads=("distractors", *(f"rank {rank}" for rank in ranks)),
-        rows=tuple(rows),
-    )
+
+
+def _both(
+    public: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]]
+) -> Iterator[tuple[str, tuple[Cell, ...]]]:
+    """Yield each published figure's name with its cells: as printed, exact, and the difference."""
+    if "mean" in public:
+        printed = f"{100 * public['mean']:.3f} ± {100 * public['std']:.3f} %"
+        ends = interval_words("accuracy", public) if "low" in public else ""
+        cell = Cell(value=printed, interval=ends)
+        yield "accuracy", (cell, *_exact(metrics.get("accuracy"), public["mean"]))
+    if "tar" in public:
+        cell = Cell(value=f"{100 * public['tar']:.3f} ± {100 * public['tar_std']:.3f} %")
+        yield "TAR at FAR 0.001", (cell, *_exact(_true_matches(metrics, 0.001), public["tar"]))
+    for point in public.get("tar_at_far", []):
+        name = f"TAR at FAR {point['target']:g}"
+        cell = Cell(value=f"{100 * point['tar']:.3f} % at FAR {point['far']:.3g}")
+        yield name, (cell, *_exact(_true_matches(metrics, point["target"]), point["tar"]))
+
+
+def _true_matches(
+    metrics: Mapping[str, Mapping[str, float]], target: float
+) -> Mapping[str, float] | None:
+    """Return TAR, 1 - FNMR, with its interval."""
+    ends = metrics.get(fnmr_name(target))
+    if ends is None:
+        return None
+    return {"value": 1 - ends["value"], "low": 1 - ends["high"], "high": 1 - ends["low"]}
+
+
+def _exact(ends: Mapping[str, float] | None, printed: float) -> tuple[Cell, Cell]:
+    if ends is None:
+        return Cell(value="–"), Cell(value="–")
+    exact = Cell(value=f"{100 * ends['value']:.3f} %", interval=interval_words(RATE, ends))
+    return exact, Cell(value=signed_points(ends["value"] - printed))
 
 
 def _remarks(systems: Sequence[System]) -> tuple[str, ...]:
@@ -259,30 +194,3 @@ def _remarks(systems: Sequence[System]) -> tuple[str, ...]:
 
 def _measured(system: System, key: str) -> bool:
     return bool(system.result.get(key)) and "refused" not in system.result[key]
-
-
-def _metric_cell(ends: Mapping[str, Any] | None, metric: str, *, is_marked: bool = False) -> Cell:
-    if ends is None:
-        return Cell(value="–", is_marked=is_marked)
-    words = percent_words(ends["value"]) if is_percent(metric) else value_words(metric, ends)
-    return Cell(value=words, interval=interval_words(metric, ends), is_marked=is_marked)
-
-
-def _difference_cell(difference: Mapping[str, Any] | None) -> Cell:
-    if difference is None:
-        return Cell(value="")
-    value, ends = difference_words(_RATE, difference).split(" ", 1)
-    return Cell(value=value, interval=ends)
-
-
-def _fnir_cell(point: Mapping[str, Any] | None) -> Cell:
-    if point is None:
-        return Cell(value="–")
-    if "low" not in point:
-        return Cell(value=percent_words(point["fnir"]))
-    ends = {"low": point["low"], "high": point["high"]}
-    return Cell(value=percent_words(point["fnir"]), interval=interval_words(_RATE, ends))
-
-
-def _share_cell(share: float | None) -> Cell:
-    return Cell(value="–" if share is None else f"{number(_RATE, share)} %")

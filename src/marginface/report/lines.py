@@ -79,7 +79,7 @@ def open_set_lines(systems: Sequence[System]) -> list[Line]:
                 grouped.setdefault(key, []).append(point)
         for name, points in grouped.items():
             points.sort(key=lambda point: float(point["fpir"]))
-            drawn = {"x": [p["fpir"] for p in points], "y": [p["fnir"] for p in points]}
+            drawn = {"x": [point["fpir"] for point in points], **_with_ends(points, "fnir")}
             lines.append((name, drawn))
     looks = _looks(len(lines))
     return [
@@ -89,23 +89,31 @@ def open_set_lines(systems: Sequence[System]) -> list[Line]:
 
 def distractor_lines(systems: Sequence[System]) -> list[Line]:
     """Return distractors and identification rate, a line for each system and rank."""
-    found: list[tuple[str, list[float], list[float]]] = []
+    found: list[tuple[str, dict[str, Any]]] = []
     for system in systems:
         rows = system.result.get("identification", [])
         for rank in rows[0]["cmc"] if rows else []:
             sizes = [float(row["distractors"]) for row in rows]
-            shares = [float(row["cmc"][rank]) for row in rows]
-            found.append((f"{system.name}, rank {rank}", sizes, shares))
+            shares = _with_ends([row["cmc"][rank] for row in rows])
+            found.append((f"{system.name}, rank {rank}", {"x": sizes, **shares}))
     looks = _looks(len(found))
     return [
-        Line(name=name, x=sizes, y=shares, **look)
-        for (name, sizes, shares), look in zip(found, looks, strict=True)
+        Line(name=name, **drawn, **look) for (name, drawn), look in zip(found, looks, strict=True)
     ]
 
 
-def _ranked(name: str, cmc: Mapping[str, float], look: Mapping[str, Any]) -> Line:
+def _ranked(name: str, cmc: Mapping[str, Any], look: Mapping[str, Any]) -> Line:
     ranks = sorted(cmc, key=int)
-    return Line(name=name, x=[int(rank) for rank in ranks], y=[cmc[r] for r in ranks], **look)
+    shares = _with_ends([cmc[rank] for rank in ranks])
+    return Line(name=name, x=[int(rank) for rank in ranks], **shares, **look)
+
+
+def _with_ends(points: Sequence[Mapping[str, Any]], key: str = "value") -> dict[str, Any]:
+    """Return y of points, and low and high where all of them have an interval."""
+    drawn: dict[str, Any] = {"y": [point[key] for point in points]}
+    if all("low" in point for point in points):
+        drawn |= {end: [point[end] for point in points] for end in ("low", "high")}
+    return drawn
 
 
 def _looks(count: int) -> list[dict[str, Any]]:

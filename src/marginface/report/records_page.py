@@ -9,10 +9,11 @@ from markupsafe import Markup
 from marginface.files import write_atomically
 from marginface.report import curve_figures as draw
 from marginface.report import lines
+from marginface.report.cells import Grid
 from marginface.report.curve_figures import Line
 from marginface.report.entries import Record
 from marginface.report.figures import histogram_figure
-from marginface.report.grids import Grid, grids_of
+from marginface.report.grids import grids_of
 from marginface.report.page import download_uri, page_environment
 from marginface.report.records import IDENTIFICATION, VERIFICATION, System, by_set, systems_of
 from marginface.report.words import meaning, ordered_metrics, title

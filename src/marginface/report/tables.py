@@ -7,8 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from marginface.report.cells import Grid
 from marginface.report.entries import Entry, Record, entries_of, main_metric, metrics_of
-from marginface.report.grids import Grid
 from marginface.report.words import (
     NO_DIFFERENCE,
     difference_words,

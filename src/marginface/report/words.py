@@ -151,6 +151,17 @@ def signed(metric: str, value: float) -> str:
     return ("+" if value > 0 else "−") + text
 
 
+def signed_points(difference: float) -> str:
+    """Write a difference of two shares in points, to three decimals, as published tables go.
+
+    Example:
+        >>> signed_points(-0.0005), signed_points(0.0)
+        ('−0.050', '0.000')
+    """
+    text = f"{100 * difference:+.3f}"
+    return "0.000" if float(text) == 0 else text.replace("-", "−")
+
+
 def verdict(metric: str, difference: Mapping[str, Any] | None) -> str:
     """Say what a paired difference shows: better, worse, or no difference shown.
 
