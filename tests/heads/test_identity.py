@@ -254,11 +254,12 @@ def test_switches() -> None:
     assert message_of(lambda: IdentityHead(3, 4, loss, chunk=0)) == (
         "chunk must be None or at least 1 class, got 0"
     )
-    assert message_of(lambda: IdentityHead(3, 4, loss, sample_rate=0.5)).startswith(
-        "sample_rate must be 1.0, got 0.5; sampling"
-    )
-    assert "process_group must be None" in message_of(
-        lambda: IdentityHead(3, 4, loss, process_group="world")
+    for rate in (0.0, 1.5, -1.0, float("nan")):
+        assert message_of(lambda rate=rate: IdentityHead(3, 4, loss, sample_rate=rate)) == (
+            f"sample_rate must lie in (0, 1], got {rate}"
+        )
+    assert message_of(lambda: IdentityHead(3, 4, loss, precision="float8")).startswith(
+        "precision must be one of float32, float32-cached, bfloat16, bfloat16-cached; got 'float8'"
     )
 
 

@@ -1,13 +1,32 @@
-"""The identity head: it owns the class vectors, walks over the classes and applies a loss."""
+"""The identity head: it owns the class vectors, walks over the classes and applies a loss.
+
+Three switches, each exact and free to be joined with the others: `chunk` streams over the classes,
+`process_group` gives each process a slice of them, `sample_rate` visits a share of them at a step.
+"""
 
 from dataclasses import replace
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
+from torch.optim import Optimizer
 
 from marginface.axes import Float, Int, Tensor
-from marginface.heads.pooling import Rows, gather_own, pool_chunked, pool_dense
+from marginface.heads.dense import Rows, gather_own
+from marginface.heads.pooling import Pooling, pool_classes
+from marginface.heads.precision import precision_named
+from marginface.heads.sampling import choose_classes
+from marginface.heads.sharding import (
+    classes_here,
+    drawn_rows,
+    draws_of_first,
+    gather_classes,
+    gather_features,
+    gather_labels,
+    leave_sum,
+)
+from marginface.heads.updates import InWalkSGD, WalkUpdate
 from marginface.losses.base import Batch, Loss, OwnClass
 from marginface.losses.options import check_choice
 from marginface.sphere import clamp_cosine, inverse_lengths, normalise
@@ -22,18 +41,27 @@ class IdentityHead(nn.Module):
     largest bf16 below 1 is already 5 degrees away from it. Rows with the label -1 are left out
     before anything else, so they neither draw a margin nor move a statistic.
 
+    On several processes each passes its own part of the batch, of any length. Draws, ranks and
+    statistics are over the batch of all processes (the authors' code looks at one GPU's part), the
+    value is the same on all, and the gradients are those of one process that holds everything.
+
     Args:
         num_identities: Number of classes, at least 2.
         dim: Length of a feature vector.
         loss: A loss from `marginface.losses`; it becomes part of the module and its state.
         chunk: None forms the whole batch × classes matrix; a number streams that many classes at a
             time, with the same value and gradients. Take 512 to 4096 from about 10,000 classes on.
-        sample_rate: Only 1.0; sampling the classes is not available yet.
-        process_group: Only None; spreading the classes over processes is not available yet.
+        sample_rate: Share of the classes that is visited at each training step, in (0, 1]; the own
+            classes of the batch always are. Below 1 combine it with `update_in_walk`: any other
+            optimiser moves the classes left out by their momentum.
+        process_group: None holds all classes here; a group of n processes holds ⌈classes / n⌉ of
+            them on each, on the last ones fewer.
+        precision: Of the products with the class vectors, a name of `PRECISIONS`; anything but
+            "float32" streams.
         generator: Draws the initial prototypes; None for the default generator.
 
     Raises:
-        ValueError: If a number is out of range or a switch is not available yet.
+        ValueError: If a number or name is out of range.
 
     Example:
         >>> from marginface.losses import make_loss
@@ -50,7 +78,8 @@ class IdentityHead(nn.Module):
         *,
         chunk: int | None = None,
         sample_rate: float = 1.0,
-        process_group: object | None = None,
+        process_group: dist.ProcessGroup | None = None,
+        precision: str = "float32",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -63,23 +92,37 @@ class IdentityHead(nn.Module):
             raise ValueError(f"dim must be at least 1, got {dim}")
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be None or at least 1 class, got {chunk}")
-        if sample_rate != 1.0:
-            raise ValueError(
-                f"sample_rate must be 1.0, got {sample_rate}; sampling the classes is not "
-                "available yet"
-            )
-        if process_group is not None:
-            raise ValueError(
-                f"process_group must be None, got {process_group!r}; spreading the classes over "
-                "processes is not available yet"
-            )
+        if not 0 < sample_rate <= 1:
+            raise ValueError(f"sample_rate must lie in (0, 1], got {sample_rate}")
         self.num_identities = num_identities
         self.dim = dim
         self.loss = loss
         self.chunk = chunk
-        start = torch.empty(num_identities, dim).normal_(0, INITIAL_STD, generator=generator)
+        self.sample_rate = sample_rate
+        self.process_group = process_group
+        self.precision = precision
+        self._products = precision_named(precision)
+        self._descent: InWalkSGD | None = None
+        self.classes = classes_here(num_identities, process_group)
+        start = drawn_rows(num_identities, dim, self.classes, std=INITIAL_STD, generator=generator)
         self.prototypes = nn.Parameter(start)
         self.last_statistics: dict[str, Tensor] = {}
+
+    def update_in_walk(self, optimizer: Optimizer) -> None:
+        """Move the class vectors within `backward` from now on, as `optimizer` would at its step.
+
+        Their gradient is then never stored: `prototypes.grad` stays None, so the optimiser's own
+        step skips them. There must be one backward pass a step, and none that is thrown away. A
+        batch without labels moves nothing.
+
+        Args:
+            optimizer: Plain SGD that holds the class vectors; its rate, momentum and decay are
+                read at every step, and its state keeps the momentum.
+
+        Raises:
+            ValueError: If it does not hold them, or descends in a way the walk does not know.
+        """
+        self._descent = InWalkSGD(self.prototypes, optimizer)
 
     def forward(
         self,
@@ -106,23 +149,36 @@ class IdentityHead(nn.Module):
         check_choice("reduction", reduction, ("mean", "sum"))
         with torch.autocast(features.device.type, enabled=False):
             labels = self._checked(features, labels)
+            if self.process_group is not None:
+                labels, sizes = gather_labels(labels, self.process_group)
+                features = gather_features(features, sizes, self.process_group)
             is_labelled = labels >= 0
             if not bool(is_labelled.all()):
                 features, labels = features[is_labelled], labels[is_labelled]
             embeddings, norms = self._embedded(features)
-            if labels.numel() == 0:
+            count = len(labels)
+            if count == 0:
                 self.last_statistics = {}
                 # Empty sums, so that gradients exist and are zero.
-                return embeddings.sum() + self.prototypes[:0].to(embeddings.dtype).sum()
-            own, rows, prototypes = self._rows(embeddings, norms, labels)
-            target = self.loss.target(own)
-            if self.chunk is None:
-                pooled, sums = pool_dense(self.loss, rows, prototypes)
-            else:
-                pooled, sums = pool_chunked(self.loss, rows, prototypes, chunk=self.chunk)
-            count = len(labels)
+                nothing = embeddings.sum()
+                if self._descent is None:
+                    nothing = nothing + self.prototypes[:0].to(embeddings.dtype).sum()
+                return nothing
+            own, rows, prototypes, update = self._rows(embeddings, norms, labels)
+            with draws_of_first(self.process_group, labels.device):
+                target = self.loss.target(own)
+            how = Pooling(
+                chunk=self.chunk,
+                precision=self._products,
+                visited=self._sampled(rows.labels),
+                update=update,
+                expected_slope=1 / count if reduction == "mean" else 1.0,
+                group=self.process_group,
+            )
+            pooled, sums = pool_classes(self.loss, rows, prototypes, how)
             losses = self.loss.row_losses(target, pooled[:count], own)
-            batch = Batch(labels, pooled[:count], pooled[count:], sums, self.num_identities)
+            classes = how.count(self.num_identities)
+            batch = Batch(labels, pooled[:count], pooled[count:], sums, classes)
             terms = self.loss.batch_terms(own, batch)
             self.last_statistics = self._statistics(losses.detach(), own, terms)
             value = losses.mean() if reduction == "mean" else losses.sum()
@@ -141,31 +197,42 @@ class IdentityHead(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             labels = self._checked(features, labels)
             embeddings, norms = self._embedded(features)
-            cosines = embeddings @ normalise(self.prototypes.to(embeddings.dtype)).T
+            prototypes: Tensor = self.prototypes
+            if self.process_group is not None:
+                prototypes = gather_classes(prototypes, self.num_identities, self.process_group)
+            cosines = embeddings @ normalise(prototypes.to(embeddings.dtype)).T
             scores = self._scores_without_own(cosines, norms)
             is_labelled = labels >= 0
             embeddings, norms, labels = (x[is_labelled] for x in (embeddings, norms, labels))
-            own = _own_class(embeddings, self.prototypes[labels], norms)
+            own = _own_class(embeddings, prototypes[labels], norms)
             rows = self.loss.logits(cosines[is_labelled], labels, own)
             return scores.index_put((is_labelled,), rows)
 
     def extra_repr(self) -> str:
-        """Show the sizes and the switch."""
-        return f"num_identities={self.num_identities}, dim={self.dim}, chunk={self.chunk}"
+        """Show the sizes and the switches."""
+        return (
+            f"num_identities={self.num_identities}, dim={self.dim}, chunk={self.chunk}, "
+            f"sample_rate={self.sample_rate}, classes={self.classes}, precision={self.precision}"
+        )
 
     def _rows(
         self, embeddings: Tensor, norms: Tensor, labels: Tensor
-    ) -> tuple[OwnClass, Rows, Tensor]:
-        """Return what is known of the samples, what walks over the classes, and the prototypes."""
+    ) -> tuple[OwnClass, Rows, Tensor, WalkUpdate | None]:
+        """Return the samples, what walks over the classes, the prototypes, and their update."""
         has_proxies = self.loss.has_proxy_rows
         present = torch.unique(labels) if has_proxies else labels[:0]
-        row_labels = torch.cat([labels, present]) if has_proxies else labels
-        own_rows, prototypes = gather_own(self.prototypes, row_labels)
+        here = self._places_here(torch.cat([labels, present]) if has_proxies else labels)
+        update = None
+        if self._descent is not None and torch.is_grad_enabled():
+            update = self._descent.begin(torch.unique(here[here >= 0]))
+        own_rows, prototypes = gather_own(self.prototypes, here, update)
+        if self.process_group is not None:
+            own_rows = leave_sum(own_rows, self.process_group)
         own = _own_class(embeddings, own_rows[: len(labels)], norms)
         own = replace(own, state=self.loss.observe(own.cosine, norms))
         own = replace(own, prepared=self.loss.prepare(own))
         if not has_proxies:
-            return own, Rows(embeddings, labels, own), prototypes
+            return own, Rows(embeddings, here, own), prototypes, update
         proxies = normalise(own_rows[len(labels) :].to(embeddings.dtype))
         lengths = self.loss.proxy_norm(own).expand(len(present))
         walking = replace(
@@ -175,7 +242,22 @@ class IdentityHead(nn.Module):
             proxies=len(present),
             prepared=None if own.prepared is None else F.pad(own.prepared, (0, len(present))),
         )
-        return own, Rows(torch.cat([embeddings, proxies]), row_labels, walking), prototypes
+        return own, Rows(torch.cat([embeddings, proxies]), here, walking), prototypes, update
+
+    def _places_here(self, labels: Tensor) -> Tensor:
+        """Return the row of each class among those held here, -1 for one held elsewhere."""
+        places = labels - self.classes.start
+        return torch.where((places >= 0) & (places < len(self.classes)), places, -1)
+
+    def _sampled(self, here: Tensor) -> Tensor | None:
+        """Return the classes to visit of those held here, None for all; processes differ."""
+        if self.sample_rate == 1 or not self.training:
+            return None
+        with draws_of_first(self.process_group, here.device):
+            seed = int(torch.randint(2**62, (), device=here.device))
+        generator = torch.Generator(here.device).manual_seed(seed + self.classes.start)
+        present = torch.unique(here[here >= 0])
+        return choose_classes(len(self.classes), self.sample_rate, present, generator)
 
     def _statistics(
         self, losses: Tensor, own: OwnClass, terms: dict[str, Tensor]

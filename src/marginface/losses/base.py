@@ -66,7 +66,7 @@ class Batch:
         pooled: The pool of each sample, shape (batch,).
         pooled_proxies: The pool of each proxy row, shape (proxies,); empty if none were asked for.
         sums: What `class_terms` returned, summed over all classes, shape (class_sums,).
-        classes: Number of classes.
+        classes: Number of classes that were visited.
     """
 
     labels: Tensor
@@ -108,6 +108,11 @@ class Loss(nn.Module, ABC):
         self, target: Float[Tensor, " batch"], pooled: Float[Tensor, " batch"], own: OwnClass
     ) -> Float[Tensor, " batch"]:
         """Join the own class's term and the pooled others into one loss per row."""
+
+    @property
+    def slope_of_others(self) -> float | None:
+        """∂others/∂cosine where it is one number for all; None where autograd must find it."""
+        return None
 
     def prepare(self, own: OwnClass) -> Float[Tensor, " batch"] | None:
         """Return what every slice would compute of the rows again, or None; gradients flow."""
@@ -167,6 +172,11 @@ class SoftmaxLoss(Loss):
     ) -> Float[Tensor, "batch classes"]:
         """Scale the cosines."""
         return self.scale * cosines
+
+    @property
+    def slope_of_others(self) -> float | None:
+        """s, unless a loss has other terms of its own."""
+        return self.scale if type(self).others is SoftmaxLoss.others else None
 
     def row_losses(
         self, target: Float[Tensor, " batch"], pooled: Float[Tensor, " batch"], own: OwnClass

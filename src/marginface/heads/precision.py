@@ -1,0 +1,58 @@
+"""In which numbers the products of embeddings and class vectors are computed, and what it costs.
+
+Sums, exponentials, the own class and all that is returned stay in float32, or in float64 if the
+features are. Cosines that are kept instead of computed again are float16, whose 11 bits lose less
+of them than the 8 of bfloat16.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from marginface.axes import Tensor
+from marginface.errors import unknown_name
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How a walk multiplies.
+
+    Args:
+        products: Type of the factors, None for that of the features; sums are of float32 or more.
+        keeps_cosines: Whether backward reads the cosines of forward, kept as float16 in 2 bytes ×
+            batch × classes, and so saves one product in four.
+        gradient_error: Largest distance of a gradient from that of float64, divided by the length
+            of the latter; features in float32, scale 64.
+    """
+
+    products: torch.dtype | None
+    keeps_cosines: bool
+    gradient_error: float
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is the precision of the features, with nothing kept."""
+        return self.products is None and not self.keeps_cosines
+
+    def rounded(self, factor: Tensor) -> Tensor:
+        """Return a factor of a product in the type of the products."""
+        return factor if self.products is None else factor.to(self.products)
+
+
+PRECISIONS: dict[str, Precision] = {
+    "float32": Precision(None, keeps_cosines=False, gradient_error=1e-5),
+    "float32-cached": Precision(None, keeps_cosines=True, gradient_error=1e-3),
+    "bfloat16": Precision(torch.bfloat16, keeps_cosines=False, gradient_error=1e-2),
+    "bfloat16-cached": Precision(torch.bfloat16, keeps_cosines=True, gradient_error=1e-2),
+}
+
+
+def precision_named(name: str) -> Precision:
+    """Return a row of the table.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name not in PRECISIONS:
+        raise unknown_name("precision", name, PRECISIONS)
+    return PRECISIONS[name]

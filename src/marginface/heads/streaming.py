@@ -1,0 +1,196 @@
+"""One number per row from all other classes, chunk by chunk: no batch × classes matrix exists.
+
+    pooled_i = log Σ_{j≠y_i} e^{t_ij}   or   Σ_{j≠y_i} t_ij,     t_ij = loss.others(cos θ_ij)
+
+The classes are visited twice. Forward keeps only the running pool. Backward computes each chunk's
+terms again, differentiates them by autograd within the chunk, and hands the slopes to the way back.
+The sums of a loss with terms of classes, `loss.class_terms`, are added up in the same two visits.
+
+A plain sum needs no pool to be differentiated, so SFace is visited once: forward already sends
+back the slopes of a mean over the batch, and backward finds them done.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from marginface.axes import Float, Tensor
+from marginface.heads.dense import Rows, drop_own, is_own
+from marginface.heads.precision import Precision
+from marginface.heads.updates import WalkUpdate
+from marginface.heads.walk import Chunk, Walk, WayBack
+from marginface.losses.base import Loss, OwnClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streaming:
+    """How to stream.
+
+    Args:
+        chunk: Classes at a time.
+        precision: Of the products.
+        visited: Which classes, rising; None for all.
+        update: Moves the classes on the way back; None to return their gradient.
+        expected_slope: What backward will probably multiply every row with.
+    """
+
+    chunk: int
+    precision: Precision
+    visited: Tensor | None = None
+    update: WalkUpdate | None = None
+    expected_slope: float = 1.0
+
+
+def pool_streamed(
+    loss: Loss, rows: Rows, prototypes: Float[Tensor, "classes dim"], how: Streaming
+) -> tuple[Float[Tensor, " rows"], Float[Tensor, " sums"]]:
+    """Pool chunk by chunk; same values and gradients as `pool_dense`, to rounding."""
+    own = rows.own
+    inputs = (rows.embeddings, prototypes, own.cosine, own.norms, own.prepared)
+    is_differentiated = torch.is_grad_enabled() and any(
+        item is not None and item.requires_grad for item in inputs
+    )
+    is_linear = loss.pool == "sum" and not loss.class_sums and how.update is None
+    stream = _Stream(
+        loss, rows.labels, own.state, own.proxies, how, is_single=is_linear and is_differentiated
+    )
+    return _Streamed.apply(stream, *inputs)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """What the visits know beside the tensors with gradients."""
+
+    loss: Loss
+    labels: Tensor
+    state: Tensor | None
+    proxies: int
+    how: Streaming
+    is_single: bool
+
+    def own(self, embeddings: Tensor, rows: list[Tensor]) -> OwnClass:
+        prepared = rows[2] if len(rows) == 3 else None
+        return OwnClass(rows[0], rows[1], self.state, embeddings.shape[1], self.proxies, prepared)
+
+    def empty_pool(self, embeddings: Tensor) -> Tensor:
+        return embeddings.new_full(self.labels.shape, 0 if self.loss.pool == "sum" else -math.inf)
+
+    def pooled(self, pooled: Tensor, terms: Tensor, start: int) -> Tensor:
+        """Add a chunk's terms, which are overwritten, to the running pool."""
+        if self.loss.pool == "sum":
+            return pooled + drop_own(terms, self.labels, start, 0.0).sum(dim=1)
+        drop_own(terms, self.labels, start, -math.inf)
+        return torch.logaddexp(pooled, terms.logsumexp(dim=1))
+
+    def slopes(self, terms: Tensor, pooled: Tensor, to_pooled: Tensor, start: int) -> Tensor:
+        """Return the pool's derivative by each term, times the gradient of the row."""
+        if self.loss.pool == "sum":
+            slopes = to_pooled[:, None].repeat(1, terms.shape[1])
+        else:
+            slopes = torch.sub(terms, pooled[:, None]).exp_().mul_(to_pooled[:, None])
+        return drop_own(slopes, self.labels, start, 0.0)
+
+
+class _Streamed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, stream: _Stream, embeddings: Tensor, prototypes: Tensor, *of_rows: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        rows = [row for row in of_rows if row is not None]
+        own, loss = stream.own(embeddings, rows), stream.loss
+        sums, pooled = embeddings.new_zeros(loss.class_sums), stream.empty_pool(embeddings)
+        how = stream.how
+        ctx.walk = Walk(embeddings, prototypes, how.visited, how.chunk, how.precision)
+        ctx.stream, ctx.done = stream, None
+        if stream.is_single:
+            slope = torch.full_like(pooled, how.expected_slope)
+            ctx.done = _WalkBack(stream, ctx.walk, embeddings, prototypes, rows)
+        for chunk, cosines in ctx.walk.forward(embeddings, prototypes):
+            if loss.class_sums:
+                sums += loss.class_terms(cosines, is_own(cosines, stream.labels, chunk.start), own)
+            if ctx.done is not None:
+                terms = ctx.done.take(chunk, cosines, (pooled, slope, sums))
+            else:
+                terms = loss.others(cosines, own)
+            pooled = stream.pooled(pooled, terms, chunk.start)
+        ctx.save_for_backward(embeddings, prototypes, pooled, *rows)
+        return pooled, sums
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        to_pooled, to_sums = gradients
+        if ctx.stream.how.update is not None:
+            ctx.stream.how.update.check_first_walk()
+        embeddings, prototypes, pooled, *rows = ctx.saved_tensors
+        back: _WalkBack | None = ctx.done
+        ctx.done = None  # its buffers go to whoever asked; a second backward walks
+        if back is not None and bool((to_pooled == to_pooled[:1]).all()):
+            return back.results(scale=float(to_pooled[0]) / ctx.stream.how.expected_slope)
+        back = _WalkBack(ctx.stream, ctx.walk, embeddings, prototypes, rows)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            for chunk, cosines in ctx.walk.back(embeddings, prototypes):
+                back.take(chunk, cosines, (pooled, to_pooled, to_sums))
+        return back.results()
+
+
+class _WalkBack:
+    """Gather the gradients of everything, chunk by chunk."""
+
+    def __init__(
+        self,
+        stream: _Stream,
+        walk: Walk,
+        embeddings: Tensor,
+        prototypes: Tensor,
+        rows: list[Tensor],
+    ) -> None:
+        self.stream = stream
+        self.dtype = prototypes.dtype
+        self.rows = [row.detach().requires_grad_() for row in rows]
+        self.to_rows = [torch.zeros_like(row) for row in rows]
+        self.own = stream.own(embeddings, self.rows)
+        self.back = WayBack(walk, embeddings, prototypes, stream.how.update)
+
+    def take(self, chunk: Chunk, cosines: Tensor, pools: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Differentiate a chunk and send its slopes on; return its terms.
+
+        Args:
+            chunk: The classes.
+            cosines: Of all rows with them; overwritten.
+            pools: The pool of each row, the gradients of the pools, and those of the sums.
+        """
+        stream, loss = self.stream, self.stream.loss
+        pooled, to_pooled, to_sums = pools
+        slope = loss.slope_of_others
+        if slope is not None and not loss.class_sums:
+            terms = loss.others(cosines, self.own).detach()
+            to_cosines = stream.slopes(terms, pooled, slope * to_pooled, chunk.start)
+        else:
+            leaf = cosines.detach().requires_grad_()
+            with torch.enable_grad():
+                outputs = [loss.others(leaf, self.own)]
+                if loss.class_sums:
+                    mine = is_own(leaf, stream.labels, chunk.start)
+                    outputs.append(loss.class_terms(leaf, mine, self.own))
+            terms = outputs[0].detach()
+            slopes = [stream.slopes(terms, pooled, to_pooled, chunk.start), to_sums]
+            to_cosines, *to_rows = torch.autograd.grad(
+                outputs, [leaf, *self.rows], slopes[: len(outputs)], allow_unused=True
+            )
+            for total, part in zip(self.to_rows, to_rows, strict=True):
+                if part is not None:
+                    total += part
+        self.back.take(chunk, cosines, to_cosines)
+        return terms
+
+    def results(self, scale: float = 1.0) -> tuple[Tensor | None, ...]:
+        """Return the gradients of all inputs of the function, times a number."""
+        to_prototypes = self.back.to_prototypes
+        found = [self.back.to_embeddings, to_prototypes, *self.to_rows]
+        if scale != 1:
+            found = [None if gradient is None else gradient.mul_(scale) for gradient in found]
+        if to_prototypes is not None:
+            found[1] = to_prototypes.to(self.dtype)
+        return None, *found, *[None] * (3 - len(self.to_rows))

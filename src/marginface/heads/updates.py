@@ -1,0 +1,184 @@
+"""Gradient descent inside the walk back: a chunk's classes move as soon as their gradient is known.
+
+    v ← μ·v + ∂L/∂w + λ·w,     w ← w - η·v          as `torch.optim.SGD` does, after the walk
+
+So not even the gradient of the class vectors is stored. The classes present in the batch wait: part
+of their gradient comes from their own rows, and is known only when the walk is over.
+"""
+
+from bisect import bisect_left, bisect_right
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+from marginface.axes import Int, Tensor
+
+
+class InWalkSGD:
+    """What a head needs of an optimiser to move its class vectors itself.
+
+    Rate, momentum and decay are read anew at every step from the optimiser's group, and the
+    momentum lies in the optimiser's state, so schedules and checkpoints need not know of it.
+
+    Args:
+        prototypes: The class vectors.
+        optimizer: Plain SGD that holds them.
+
+    Raises:
+        ValueError: If it does not hold them, or descends in a way the walk does not know.
+    """
+
+    def __init__(self, prototypes: nn.Parameter, optimizer: Optimizer) -> None:
+        if type(optimizer) is not SGD:
+            raise ValueError(
+                f"updates in the walk need torch.optim.SGD, got {type(optimizer).__name__}; "
+                "leave them out and let it step as usual"
+            )
+        groups = [g for g in optimizer.param_groups if any(p is prototypes for p in g["params"])]
+        if not groups:
+            raise ValueError("the optimizer must hold head.prototypes, got one without them")
+        for name, plain in (("nesterov", False), ("maximize", False), ("dampening", 0)):
+            if groups[0][name] != plain:
+                raise ValueError(
+                    f"updates in the walk need {name}={plain}, got {groups[0][name]}; leave them "
+                    "out and let the optimizer step as usual"
+                )
+        self.prototypes = prototypes
+        self.optimizer = optimizer
+        self.group = groups[0]
+
+    def begin(self, own: Int[Tensor, " present"]) -> "WalkUpdate":
+        """Return the update of one step.
+
+        Args:
+            own: The classes present in the batch, rising, by row of the prototypes.
+        """
+        return WalkUpdate(self.prototypes.detach(), self._velocity(), self.group, own)
+
+    def _velocity(self) -> Tensor | None:
+        if not self.group["momentum"]:
+            return None
+        state = self.optimizer.state[self.prototypes]
+        if state.get("momentum_buffer") is None:
+            # Zeros move the first step as no momentum does.
+            state["momentum_buffer"] = torch.zeros_like(self.prototypes, requires_grad=False)
+        velocity: Tensor = state["momentum_buffer"]
+        return velocity
+
+
+class WalkUpdate:
+    """One step of descent, chunk by chunk and then for the classes of the batch."""
+
+    def __init__(
+        self, weights: Tensor, velocity: Tensor | None, group: dict[str, Any], own: Tensor
+    ) -> None:
+        self.weights = weights
+        self.velocity = velocity
+        self.rate = float(group["lr"])
+        self.momentum = float(group["momentum"])
+        self.decay = float(group["weight_decay"])
+        self.is_begun = False
+        self.own = own
+        self.own_list: list[int] = own.tolist()
+        self.to_own = weights.new_zeros(len(own), weights.shape[1])
+
+    def check_first_walk(self) -> None:
+        """Refuse a second backward pass.
+
+        Raises:
+            RuntimeError: If the classes have moved since forward.
+        """
+        if self.is_begun:
+            raise RuntimeError(
+                "with updates in the walk there is one backward pass for each forward pass, got a "
+                "second one; the class vectors it would differentiate have moved"
+            )
+        self.is_begun = True
+
+    def move(
+        self,
+        rows: slice | Tensor,
+        weights: Tensor,
+        slopes: Tensor,
+        embeddings: Tensor,
+        along: Tensor,
+    ) -> None:
+        """Move the classes of a chunk that the batch does not hold.
+
+        Args:
+            rows: Where they lie in the prototypes.
+            weights: Their raw vectors before the step, shape (classes, dim).
+            slopes: g, shape (samples, classes).
+            embeddings: Unit vectors, shape (samples, dim), in the type of `slopes`.
+            along: What each gradient has along its own vector, shape (classes,).
+        """
+        held, waiting, place = self._waiting(rows)
+        to_waiting = (slopes[:, place].T @ embeddings).to(self.to_own.dtype)
+        along_waiting = along[place, None].to(self.to_own.dtype)
+        self.to_own[held] = to_waiting.addcmul_(along_waiting, self.weights[waiting], value=-1)
+        kept = self._read(waiting)
+        if isinstance(rows, slice):
+            velocity = None if self.velocity is None else self.velocity[rows]
+            self._descend(self.weights[rows], velocity, weights, slopes, embeddings, along)
+        else:
+            moved, velocity = self._read(rows)
+            self._descend(moved, velocity, weights, slopes, embeddings, along)
+            self._write(rows, moved, velocity)
+        self._write(waiting, *kept)
+
+    def finish(self, labels: Tensor, to_own_rows: Tensor) -> None:
+        """Move the classes of the batch, now that the gradient of their own rows is known.
+
+        Args:
+            labels: Class of each row, -1 for one that is not here, shape (rows,).
+            to_own_rows: Gradient of each row's own class vector, shape (rows, dim).
+        """
+        is_here = labels >= 0
+        place = torch.searchsorted(self.own, labels[is_here])
+        total = self.to_own.index_add_(0, place, to_own_rows[is_here].to(self.to_own.dtype))
+        weights, velocity = self._read(self.own)
+        total.add_(weights, alpha=self.decay)
+        if velocity is not None:
+            total = velocity.mul_(self.momentum).add_(total)
+        self._write(self.own, weights.add_(total, alpha=-self.rate), velocity)
+
+    def _descend(
+        self,
+        moved: Tensor,
+        velocity: Tensor | None,
+        weights: Tensor,
+        slopes: Tensor,
+        embeddings: Tensor,
+        along: Tensor,
+    ) -> None:
+        of_weights = (self.decay - along).to(moved.dtype)[:, None]
+        weights = weights.to(moved.dtype)
+        if velocity is None:
+            velocity = (slopes.T @ embeddings).to(moved.dtype)
+        elif velocity.dtype == slopes.dtype:
+            velocity.addmm_(slopes.T, embeddings, beta=self.momentum)
+        else:
+            velocity.mul_(self.momentum).add_(slopes.T @ embeddings)
+        velocity.addcmul_(of_weights, weights)
+        moved.add_(velocity, alpha=-self.rate)
+
+    def _waiting(self, rows: slice | Tensor) -> tuple[slice, Tensor, Tensor]:
+        """Return which classes of the batch lie in a chunk: their places in `own`, and in it."""
+        if isinstance(rows, slice):
+            first, last = rows.start, rows.stop - 1
+        else:
+            first, last = int(rows[0]), int(rows[-1])
+        held = slice(bisect_left(self.own_list, first), bisect_right(self.own_list, last))
+        waiting = self.own[held]
+        place = waiting - first if isinstance(rows, slice) else torch.searchsorted(rows, waiting)
+        return held, waiting, place
+
+    def _read(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.weights[rows], None if self.velocity is None else self.velocity[rows]
+
+    def _write(self, rows: Tensor, weights: Tensor, velocity: Tensor | None) -> None:
+        self.weights[rows] = weights
+        if self.velocity is not None and velocity is not None:
+            self.velocity[rows] = velocity
