@@ -139,7 +139,7 @@ class EncodedFaces:
     @cached_property
     def size(self) -> tuple[int, int]:
         """(height, width) of the first picture, which all must have to be trained on."""
-        height, width = self.read([0]).shape[1:3]
+        height, width, _ = next(self.pictures([0])).shape
         return (height, width)
 
     @cached_property
@@ -185,30 +185,39 @@ class EncodedFaces:
             IndexError: If an index is outside the set.
             DataError: If one does not decode, or is of another size than the first.
         """
-        asked = np.asarray(indices, dtype=np.int64).reshape(-1)
         images = np.zeros((0, 0, 0, 3), np.uint8)
-        for place, content in enumerate(self.stored(asked)):
-            image = self._decoded(content, int(asked[place]))
+        for place, image in enumerate(self.pictures(indices)):
             if place == 0:
-                images = np.empty((len(asked), *image.shape), np.uint8)
-            if image.shape != images.shape[1:]:
-                raise DataError(
-                    f"{self.path}: {self.names[asked[place]]} must have the size "
-                    f"{images.shape[1:3]} of {self.names[asked[0]]}, got {image.shape[:2]}"
-                )
+                images = np.empty((len(indices), *image.shape), np.uint8)
             if is_mirrored is not None and is_mirrored[place]:
                 cv2.flip(image, 1, dst=images[place])
             else:
                 images[place] = image
         return images
 
-    def check_size(self, images: NDArray[np.uint8], index: int) -> None:
-        """Raise a `DataError` unless pictures read at `index` have the set's size."""
-        if (found := images.shape[1:3]) != self.size:
-            raise DataError(
-                f"{self.path}: {self.names[index]} must have the size {self.size} of "
-                f"{self.names[0]}, got {found}"
-            )
+    def pictures(
+        self, indices: Sequence[int] | NDArray[Any], *, size: tuple[int, int] | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield the pictures at `indices`, RGB, shape (height, width, 3).
+
+        Args:
+            indices: Which.
+            size: (height, width) all must have; that of the first by default.
+
+        Raises:
+            IndexError: If an index is outside the set.
+            DataError: If one does not decode, or is of another size.
+        """
+        asked = np.asarray(indices, dtype=np.int64).reshape(-1)
+        for index, content in zip(asked.tolist(), self.stored(asked), strict=True):
+            image = self._decoded(content, index)
+            size = size or image.shape[:2]
+            if image.shape[:2] != size:
+                raise DataError(
+                    f"{self.path}: {self.names[index]} must have the size {size} of the others, "
+                    f"got {image.shape[:2]}"
+                )
+            yield image
 
     def items(self, order: Rows | None = None) -> Iterator[FaceItem]:
         """Yield pictures one after the other, as they are stored.

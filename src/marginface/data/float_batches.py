@@ -1,14 +1,14 @@
 """From stored pictures to the float batch a network takes, with little traffic of memory."""
 
+from functools import cache
+
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from marginface.axes import Float, Tensor
 from marginface.data.encoded_faces import EncodedFaces
-
-# Eight pictures of 112 pixels are 0.3 MB as bytes and 1.2 MB as floats: no second copy of a batch.
-_CHUNK = 8
 
 
 def read_floats(
@@ -26,11 +26,12 @@ def read_floats(
         faces: The set; all pictures of one size.
         indices: Which.
         is_mirrored: Which of them to mirror left to right, shape (batch,).
-        out: Memory for the batch, channels last, with room for `batch` pictures at least; the
-            result is a view into it. Fresh memory costs a fault for every page.
+        out: Memory for the batch, float32, channels last, contiguous, with room for `batch`
+            pictures at least; the result is a view into it. Fresh memory costs a fault for every
+            page.
 
     Raises:
-        ValueError: If `out` is too small, or of another picture size.
+        ValueError: If `out` is too small, or of another picture size or kind.
         DataError: If one does not decode, or is of another size than the set's first.
     """
     height, width = faces.size
@@ -41,12 +42,20 @@ def read_floats(
             f"out must have shape ({len(indices)} or more, {height}, {width}, 3), "
             f"got {tuple(out.shape)}"
         )
+    if out.dtype != torch.float32 or not out.is_contiguous():
+        raise ValueError(f"out must be contiguous float32, got {out.dtype}, strides {out.stride()}")
     batch = out[: len(indices)]
-    for begin in range(0, len(indices), _CHUNK):
-        part = slice(begin, begin + _CHUNK)
-        turned = None if is_mirrored is None else is_mirrored[part]
-        images = faces.read(indices[part], is_mirrored=turned)
-        faces.check_size(images, int(indices[begin]))
-        # Copying first is three times as fast as letting the subtraction widen the bytes.
-        batch[part].copy_(torch.from_numpy(images)).sub_(127.5).div_(127.5)
+    places = batch.numpy()
+    for place, image in enumerate(faces.pictures(indices, size=faces.size)):
+        if is_mirrored is not None and is_mirrored[place]:
+            image = cv2.flip(image, 1)
+        # While the picture is still in the processor's cache, and in one pass: 28 µs of 112 pixels
+        # where widening, subtracting and dividing take 45.
+        cv2.LUT(image, _table(), places[place])
     return batch.permute(0, 3, 1, 2)
+
+
+@cache
+def _table() -> NDArray[np.float32]:
+    """Return what `to_float` makes of each byte."""
+    return (np.arange(256, dtype=np.float32) - np.float32(127.5)) / np.float32(127.5)

@@ -11,9 +11,10 @@ lines of key, label, "identity/picture" parted by tabs, as MXNet's im2rec writes
 Labels are float32 in the file, whole numbers up to 2**24; a header beyond that is not exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,13 +63,12 @@ def open_rec(path: str | Path, *, classes: int | None = None) -> EncodedFaces:
     return EncodedFaces(
         file.path,
         "rec",
-        RecStore(file, begins, ends),
+        RecStore(file, rows, begins, ends),
         labels=listed.labels,
         identities=listed.identities,
         list_names=lambda: listed.names,
         is_aligned=True,
         meta={"name": file.path.stem, "has_header": bool(header.size)},
-        rows=rows,
     )
 
 
@@ -77,27 +77,64 @@ class RecStore:
 
     Args:
         file: The records.
+        rows: Those of pictures, in the set's order.
         begins: The byte each picture begins at; in its payload, if the record is cut.
         ends: The byte behind it.
     """
 
-    def __init__(self, file: RecordFile, begins: Rows, ends: Rows) -> None:
+    def __init__(self, file: RecordFile, rows: Rows, begins: Rows, ends: Rows) -> None:
         self.file = file
         # Side by side, so that a record costs one line of the processor's cache.
-        self._spans = np.stack([begins, ends], axis=1)
+        self._spans = np.stack([begins[rows], ends[rows]], axis=1)
         self._view = file.data.data
-        self._has_cut = bool(file.is_cut.any())
+        self._cut = {
+            place: int(rows[place]) for place in np.flatnonzero(file.is_cut[rows]).tolist()
+        }
 
     def contents(self, rows: Rows) -> Sequence[Stored]:
         """Return the stored pictures of some rows."""
-        view = self._view
-        bounds = iter(self._spans.take(rows, axis=0).ravel().tolist())
-        found: list[Stored] = [view[begin:end] for begin, end in zip(bounds, bounds, strict=False)]
-        if self._has_cut:
-            for place in np.flatnonzero(self.file.is_cut[rows]).tolist():
-                row = int(rows[place])
-                found[place] = self.file.payload(row)[slice(*self._spans[row].tolist())]
+        spans = self._spans.take(rows, axis=0)
+        if not self._cut:
+            return RecordViews(self._view, spans)
+        found: list[Stored] = list(RecordViews(self._view, spans))
+        for place, row in enumerate((rows % len(self._spans)).tolist()):
+            if row in self._cut:
+                found[place] = self.file.payload(self._cut[row])[slice(*spans[place].tolist())]
         return found
+
+
+class RecordViews(Sequence[Stored]):
+    """Some stretches of a mapped file, each made a view when it is asked for.
+
+    Finding a record so costs less than the Python object that stands for it.
+
+    Args:
+        data: The file's bytes.
+        spans: First byte and the one behind the last, shape (stretches, 2).
+    """
+
+    def __init__(self, data: memoryview, spans: NDArray[np.int64]) -> None:
+        self._data = data
+        self._spans = spans
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    @overload
+    def __getitem__(self, place: int) -> memoryview: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "RecordViews": ...
+
+    def __getitem__(self, place: int | slice) -> "memoryview | RecordViews":
+        if isinstance(place, slice):
+            return RecordViews(self._data, self._spans[place])
+        begin, end = self._spans[place].tolist()
+        return self._data[begin:end]
+
+    def __iter__(self) -> Iterator[memoryview]:
+        data = self._data
+        return (data[begin:end] for begin, end in self._spans.tolist())
 
 
 class _Listed:
