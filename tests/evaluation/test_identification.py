@@ -15,6 +15,7 @@ from marginface.evaluation.identification import (
     fnir_at_fpir,
     fnir_draws,
     older_point,
+    older_points,
     search_gallery,
 )
 
@@ -169,6 +170,36 @@ def test_older_rule_equals_its_words(block, monkeypatch):
         assert point.threshold == pytest.approx(threshold)
         assert point.fnir == pytest.approx(1 - np.mean(own > threshold))
         assert point.fpir is None
+
+
+@pytest.mark.parametrize("block", [1, 1 << 22])
+@pytest.mark.parametrize("highest", [1, 7, 5000])
+def test_highest_scores_with_others(case, block, highest, monkeypatch):
+    monkeypatch.setattr(gallery_search, "BLOCK", block)
+    probes, gallery, probe_identity, gallery_identity = case
+    found = search_gallery(
+        probes,
+        gallery,
+        probe_identity=probe_identity,
+        gallery_identity=gallery_identity,
+        highest=highest,
+    )
+    scores = np.where(probe_identity[:, None] == gallery_identity, -np.inf, probes @ gallery.T)
+    assert found.highest.tolist() == np.sort(scores.ravel())[-highest:].tolist()
+
+
+def test_older_rule_needs_enough_of_the_highest():
+    faces = unit(np.random.default_rng(5), 30)
+    people = np.arange(30)
+    few, strange = (
+        search_gallery(faces, faces, probe_identity=p, gallery_identity=people, highest=2)
+        for p in (people, people + 1)
+    )
+    assert older_points(few, [0.05])[0.05].threshold == few.highest[0]
+    with pytest.raises(ValueError, match="got 2; search with highest=3"):
+        older_points(few, [0.1])
+    with pytest.raises(ValueError, match="got 1 probes of nobody there"):
+        older_points(strange, [0.05])
 
 
 def test_older_rule_needs_every_person_once():

@@ -7,7 +7,7 @@ Differs: nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from marginface.evaluation.scores import FAILED
 
-# Scores of one block of probes with the gallery: 16 MiB of float32.
-BLOCK = 1 << 22
+# Scores of one block of probes with the gallery: 4 MiB of float32, read again while in the cache.
+BLOCK = 1 << 20
+# Probes of a block where the gallery is so large that fewer would fit: products of few rows crawl.
+LEAST = 32
 
 Scores = NDArray[np.floating[Any]]
 Codes = NDArray[np.int64]
@@ -32,6 +34,7 @@ class Searches:
         rank: Of the own person, from 1; 0 for non-mated probes, shape (probes,).
         is_mated: Whether the person is enrolled, shape (probes,).
         gallery: Number of entries.
+        highest: The highest of all scores with anybody else, ascending, as many as were asked for.
     """
 
     own: Scores
@@ -39,6 +42,7 @@ class Searches:
     rank: Codes
     is_mated: NDArray[np.bool_]
     gallery: int
+    highest: Scores = field(default_factory=lambda: np.empty(0))
 
 
 def search_gallery(
@@ -47,6 +51,7 @@ def search_gallery(
     *,
     probe_identity: ArrayLike,
     gallery_identity: ArrayLike,
+    highest: int = 0,
 ) -> Searches:
     """Compare every probe with every entry, a block of probes at a time; nothing is sorted.
 
@@ -55,6 +60,7 @@ def search_gallery(
         gallery: Unit rows, shape (entries, dim).
         probe_identity: The person of each probe, whole numbers or names, shape (probes,).
         gallery_identity: The person of each entry; a person may have several entries.
+        highest: How many of the highest scores with anybody else to keep, over all probes.
 
     Raises:
         ValueError: If shapes differ or a score is NaN.
@@ -70,19 +76,32 @@ def search_gallery(
     count = len(probes)
     own, other = np.full((2, count), FAILED, dtype=np.result_type(probes, gallery))
     rank = np.zeros(count, dtype=np.int64)
-    for rows in blocks_of(count, len(gallery)):
-        products = probes[rows] @ wide
+    kept = np.empty(0, dtype=own.dtype)
+    buffer = np.empty((_rows_of_block(count, len(gallery)), len(gallery)), dtype=own.dtype)
+    for rows in _blocks(count, len(buffer)):
+        products = np.matmul(probes[rows], wide, out=buffer[: rows.stop - rows.start])
         products[:, failed] = FAILED
         products[~probes[rows].any(axis=1)] = FAILED
         _read_block(products, codes[rows], starts, own[rows], other[rows], rank[rows])
+        if highest:
+            kept = _highest(kept, products, other[rows], highest)
     if np.isnan(own).any() or np.isnan(other).any():
         raise ValueError("probes and gallery must be finite, got NaN among their scores")
-    return Searches(own=own, other=other, rank=rank, is_mated=codes >= 0, gallery=len(gallery))
+    return Searches(
+        own=own,
+        other=other,
+        rank=rank,
+        is_mated=codes >= 0,
+        gallery=len(gallery),
+        highest=np.sort(kept),
+    )
 
 
-def blocks_of(probes: int, entries: int) -> Iterator[slice]:
-    """Yield runs of probes whose scores with all entries fit a block."""
-    rows = max(1, BLOCK // max(entries, 1))
+def _rows_of_block(probes: int, entries: int) -> int:
+    return min(probes, max(LEAST, BLOCK // max(entries, 1)))
+
+
+def _blocks(probes: int, rows: int) -> Iterator[slice]:
     for start in range(0, probes, rows):
         yield slice(start, min(start + rows, probes))
 
@@ -119,7 +138,22 @@ def _read_block(
             own[row] = products[row, entries].max()
             products[row, entries] = FAILED
     other[:] = products.max(axis=1)
+    # A probe whose own entry beats all others is of rank 1; only the rest are counted.
+    rank[mated] = 1
+    late = mated[other[mated] >= own[mated]]
+    rank[late] += np.count_nonzero(products[late] >= own[late, None], axis=1)
     # Failed entries rank behind every score, also behind a failed own one.
-    beaten = (products[mated] >= own[mated, None]) & np.isfinite(products[mated])
-    rank[mated] = 1 + np.count_nonzero(beaten, axis=1)
-    rank[mated[~np.isfinite(own[mated])]] = products.shape[1] + 1
+    rank[mated[np.isneginf(own[mated])]] = products.shape[1] + 1
+
+
+def _highest(kept: Scores, products: Scores, best: Scores, count: int) -> Scores:
+    """Return the `count` highest of the kept scores and those of a block, in no order."""
+    # Most rows hold nothing above the lowest one kept, and their best score says so.
+    if kept.size == count:
+        lowest = kept.min()
+        products = products[best > lowest]
+        products = products[products > lowest]
+    together = np.concatenate([kept, products.ravel()])
+    if together.size <= count:
+        return together
+    return np.partition(together, together.size - count)[-count:]

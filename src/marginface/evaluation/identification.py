@@ -31,12 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from marginface.errors import UndefinedRateError, unknown_name
-from marginface.evaluation.gallery_search import (
-    Searches,
-    blocks_of,
-    entries_by_person,
-    search_gallery,
-)
+from marginface.evaluation.gallery_search import Searches, search_gallery
 from marginface.evaluation.scores import FAILED
 from marginface.evaluation.verification import COUNT_NUDGE
 
@@ -47,6 +42,7 @@ __all__ = [
     "fnir_at_fpir",
     "fnir_draws",
     "older_point",
+    "older_points",
     "search_gallery",
 ]
 
@@ -136,8 +132,6 @@ def older_point(
 ) -> dict[float, OpenSetPoint]:
     """Measure FNIR by the older public rule, in all galleries put together.
 
-    Only the highest scores with other people are kept, by a running cut.
-
     Args:
         probes: Unit rows, shape (probes, dim).
         gallery: Unit rows of all galleries, one entry per person.
@@ -148,41 +142,68 @@ def older_point(
     Raises:
         ValueError: If a probe's person does not stand in the galleries exactly once.
     """
-    codes, order, starts = entries_by_person(
-        np.asarray(probe_identity), np.asarray(gallery_identity)
-    )
-    entries = np.where(codes >= 0, np.diff(starts)[codes], 0)
-    if (entries != 1).any():
-        row = int(np.argmax(entries != 1))
+    people, entries = np.unique(gallery_identity, return_counts=True)
+    asked = np.asarray(probe_identity)
+    place = np.searchsorted(people, asked).clip(max=people.size - 1)
+    found = np.where(people[place] == asked, entries[place], 0)
+    if (found != 1).any():
+        row = int(np.argmax(found != 1))
         raise ValueError(
-            f"rule older needs every probe's person in the galleries once, got {entries[row]} "
-            f"entries of {np.asarray(probe_identity)[row]}"
+            f"rule older needs every probe's person in the galleries once, got {found[row]} "
+            f"entries of {asked[row]}"
         )
-    wide = np.ascontiguousarray(gallery[order].T)
-    wanted = [math.ceil(target * len(probes)) for target in targets]
-    own = np.empty(len(probes), dtype=np.result_type(probes, gallery))
-    highest = np.empty(0, dtype=own.dtype)
-    for rows in blocks_of(len(probes), len(gallery)):
-        products = probes[rows] @ wide
-        place = np.arange(len(products)), starts[codes[rows]]
-        own[rows] = products[place]
-        products[place] = FAILED
-        if highest.size == max(wanted):
-            products = products[products > highest[0]]
-        highest = np.sort(np.concatenate([highest, products.ravel()]))[-max(wanted) :]
+    searches = search_gallery(
+        probes,
+        gallery,
+        probe_identity=probe_identity,
+        gallery_identity=gallery_identity,
+        highest=_alarms(max(targets), len(probes)),
+    )
+    return older_points(searches, targets)
+
+
+def older_points(
+    searches: Searches, targets: Sequence[float] = FPIR_TARGETS
+) -> dict[float, OpenSetPoint]:
+    """Measure FNIR by the older public rule from searches in which every probe is mated.
+
+    Args:
+        searches: From `search_gallery` with all galleries put together, one entry per person, and
+            `highest` at least the largest target times the number of probes, rounded up.
+        targets: "FPIR" in this rule's sense.
+
+    Raises:
+        ValueError: If a probe is not mated, or too few of the highest scores were kept.
+    """
+    probes = searches.own.size
+    if not searches.is_mated.all():
+        raise ValueError(
+            "rule older needs every probe's person in the galleries once, got "
+            f"{int(np.sum(~searches.is_mated)):,} probes of nobody there"
+        )
+    most = _alarms(max(targets), probes)
+    if searches.highest.size < most:
+        raise ValueError(
+            f"searches must keep the {most:,} highest scores with others for FPIR "
+            f"{max(targets):g}, got {searches.highest.size:,}; search with highest={most}"
+        )
     points = {}
-    for target, place_from_top in zip(targets, wanted, strict=True):
-        threshold = highest[-place_from_top]
+    for target in targets:
+        threshold = searches.highest[-_alarms(target, probes)]
         points[target] = OpenSetPoint(
             rule="older",
             target=target,
             threshold=float(threshold),
             fpir=None,
-            fnir=float(1 - np.mean(own > threshold)),
-            mated=own.size,
+            fnir=float(1 - np.mean(searches.own > threshold)),
+            mated=probes,
             nonmated=0,
         )
     return points
+
+
+def _alarms(target: float, probes: int) -> int:
+    return math.ceil(target * probes)
 
 
 def fnir_draws(
