@@ -64,6 +64,7 @@ class IdentityBootstrap:
         """
         rng = np.random.default_rng(self.seed)
         rows = max(1, BLOCK // max(self.first.size, self.identities))
+        kinds = np.stack([self.is_mated, ~self.is_mated], axis=1).astype(np.float64)
         missing, patience = self.resamples, PATIENCE * self.resamples
         while missing > 0:
             if patience < 0:
@@ -73,9 +74,7 @@ class IdentityBootstrap:
                 )
             patience -= rows
             weights = self._draw(rng, rows)
-            has_both = weights[:, self.is_mated].any(axis=1) & weights[:, ~self.is_mated].any(
-                axis=1
-            )
+            has_both = (weights @ kinds > 0).all(axis=1)
             weights = weights[has_both][:missing]
             missing -= len(weights)
             if len(weights):
@@ -83,9 +82,11 @@ class IdentityBootstrap:
 
     def _draw(self, rng: np.random.Generator, rows: int) -> NDArray[np.float64]:
         even = np.full(self.identities, 1 / self.identities)
-        counts = rng.multinomial(self.identities, even, size=rows).astype(np.float64)
-        counts = np.concatenate([counts, np.ones((rows, 1))], axis=1)
-        return counts[:, self.first] * counts[:, self.second]
+        counts = np.ones((rows, self.identities + 1))
+        counts[:, :-1] = rng.multinomial(self.identities, even, size=rows)
+        weights = counts[:, self.first]
+        weights *= counts[:, self.second]
+        return weights
 
 
 def draw_runs(runs: int, *, seed: int, resamples: int) -> NDArray[np.int64]:
