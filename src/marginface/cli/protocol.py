@@ -1,5 +1,6 @@
 """`marginface protocol …`: the benchmarks as they are published, from features or from pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,17 +8,7 @@ from cyclopts import App, Parameter
 
 from marginface.cli.output import Json, show_or_write
 from marginface.cli.protocol_ijb import ijbb, ijbc
-from marginface.cli.protocol_options import (
-    Aligned,
-    Features,
-    Flip,
-    Fmr,
-    Images,
-    Model,
-    Resamples,
-    Seed,
-    features_of,
-)
+from marginface.cli.protocol_options import Draws, Fmr, Rows, Source
 from marginface.cli.protocol_tables import pair_tables, search_tables
 from marginface.data.bin_pack import read_bin
 from marginface.protocols import (
@@ -27,7 +18,6 @@ from marginface.protocols import (
     gallery_record,
     gallery_tables,
     lfw_list,
-    load_features,
     megaface_lists,
     megaface_record,
     pack_pairs,
@@ -36,11 +26,8 @@ from marginface.protocols import (
     sllfw_list,
     tinyface_lists,
 )
-from marginface.protocols.features import (
-    faces_in_pack,
-    picture_features,
-)
-from marginface.recognition import Recognizer
+from marginface.protocols.features import faces_in_pack
+from marginface.protocols.galleries import ListedGallery
 
 protocol = App(
     name="protocol",
@@ -58,14 +45,9 @@ def pairs(
     ],
     listed: Annotated[Path, Parameter(help="The list; of CFP its folder, of bin the pack.")],
     *,
-    features: Features = None,
-    model: Model = None,
-    images: Images = None,
-    aligned: Aligned = False,
-    flip: Flip = True,
+    source: Source | None = None,
     fmr: Fmr = (0.001, 0.01, 0.1),
-    resamples: Resamples = 1000,
-    seed: Seed = 0,
+    draws: Draws | None = None,
     json: Json = None,
 ) -> None:
     """Judge a list of pairs: exact accuracy and FNMR at FMR, and insightface's figures beside them.
@@ -80,19 +62,10 @@ def pairs(
 
         marginface protocol pairs csv pairs.csv --model run/model.safetensors --images photos
     """
-    if kind == "bin" and model is not None and features is None:
-        pack = read_bin(listed)
-        chosen = pack_pairs(pack.is_mated, name=listed.stem)
-        crops = faces_in_pack(pack.pictures)
-        ready, failed = picture_features(Recognizer.load(model), crops, is_flip_summed=flip)
-        failures = [(chosen.pictures[row], why) for row, why in failed]
-    else:
-        chosen = _read_list(kind, listed)
-        ready, failures = features_of(
-            chosen.pictures, features, model, images, is_aligned=aligned, is_flip_summed=flip
-        )
-    record = pair_record(chosen, ready, fmr_targets=fmr, seed=seed, resamples=resamples)
-    record |= {"features": str(features or model), "failures": failures}
+    source, draws = source or Source(), draws or Draws()
+    chosen, ready, failures = _pairs_and_rows(kind, listed, source)
+    record = pair_record(chosen, ready, fmr_targets=fmr, seed=draws.seed, resamples=draws.resamples)
+    record |= source.origin(failures)
     show_or_write(record, json, *pair_tables(record))
 
 
@@ -101,11 +74,8 @@ def gallery(
     gallery_list: Annotated[Path, Parameter(help="gallery.csv: picture,identity.")],
     probe_list: Annotated[Path, Parameter(help="probes.csv: picture,identity.")],
     *,
-    features: Features = None,
-    model: Model = None,
-    images: Images = None,
-    aligned: Aligned = False,
-    flip: Flip = True,
+    source: Source | None = None,
+    draws: Draws | None = None,
     json: Json = None,
 ) -> None:
     """Search probes in a gallery of your own: CMC, and FNIR at FPIR if some are not enrolled.
@@ -116,23 +86,15 @@ def gallery(
 
         marginface protocol gallery gallery.csv probes.csv --model sface --images photos
     """
-    lists = gallery_tables(gallery_list, probe_list)
-    ready, failures = features_of(
-        lists.pictures, features, model, images, is_aligned=aligned, is_flip_summed=flip
-    )
-    record = gallery_record(lists, ready) | {"failures": failures}
-    show_or_write(record, json, *search_tables(record))
+    _search(gallery_tables(gallery_list, probe_list), source or Source(), draws or Draws(), json)
 
 
 @protocol.command
 def tinyface(
     root: Annotated[Path, Parameter(help="The folder Testing_Set.")],
     *,
-    features: Features = None,
-    model: Model = None,
-    images: Images = None,
-    aligned: Aligned = False,
-    flip: Flip = True,
+    source: Source | None = None,
+    draws: Draws | None = None,
     json: Json = None,
 ) -> None:
     """Judge TinyFace: every probe among its gallery and all distractors.
@@ -143,12 +105,9 @@ def tinyface(
 
         marginface protocol tinyface tinyface/Testing_Set --features tinyface.npy
     """
-    lists = tinyface_lists(root)
-    ready, failures = features_of(
-        lists.pictures, features, model, images or root, is_aligned=aligned, is_flip_summed=flip
-    )
-    record = gallery_record(lists, ready) | {"failures": failures}
-    show_or_write(record, json, *search_tables(record))
+    source = source or Source()
+    here = replace(source, images=source.images or root)
+    _search(tinyface_lists(root), here, draws or Draws(), json)
 
 
 @protocol.command
@@ -156,7 +115,10 @@ def megaface(
     probe_list: Annotated[Path, Parameter(help="facescrub_features_list.json.")],
     distractor_list: Annotated[Path, Parameter(help="megaface_features_list.json_1000000_1.")],
     *,
-    features: Annotated[Path, Parameter(help="Features, .npy: probes, then distractors.")],
+    source: Source | None = None,
+    distractor_images: Annotated[
+        Path | None, Parameter(help="The folder of the distractors, if not --images.")
+    ] = None,
     probe_noises: Annotated[Path | None, Parameter(help="facescrub_noises.txt.")] = None,
     distractor_noises: Annotated[Path | None, Parameter(help="megaface_noises.txt.")] = None,
     ranks: Annotated[tuple[int, ...], Parameter(help="Of the CMC.", negative="")] = (1, 10),
@@ -164,16 +126,20 @@ def megaface(
         Literal["float32", "bfloat16", "int8"],
         Parameter(help="Arithmetic of the search; changes its speed only."),
     ] = "float32",
+    draws: Draws | None = None,
     json: Json = None,
 ) -> None:
     """Judge MegaFace: identification among more and more distractors, noises left out.
 
-    Features have a row for every listed picture, noises included.
+    Features have a row for every listed picture, probes before distractors, noises included.
 
     **Examples**
 
         marginface protocol megaface facescrub.json megaface.json --features megaface.npy
+
+        marginface protocol megaface facescrub.json megaface.json --model sface --aligned --images f
     """
+    source, draws = source or Source(), draws or Draws()
     everything, _ = megaface_lists(probe_list, distractor_list)
     lists, removed = megaface_lists(
         probe_list,
@@ -181,12 +147,48 @@ def megaface(
         probe_noises=probe_noises,
         distractor_noises=distractor_noises,
     )
-    rows = load_features(features, len(everything.pictures))
-    if any(removed.values()):
-        kept = set(lists.pictures)
-        rows = rows[[row for row, name in enumerate(everything.pictures) if name in kept]]
-    record = megaface_record(lists, rows, ranks=ranks, products=products, removed=removed)
+    failures: list[tuple[str, str]] = []
+    if source.features is None:
+        rows, failures = source.rows_by(
+            lists.pictures,
+            lambda recognizer: [
+                *source.crops(lists.probes, recognizer),
+                *source.crops(lists.distractors, recognizer, distractor_images),
+            ],
+        )
+    else:
+        rows, _ = source.rows(everything.pictures)
+        if any(removed.values()):
+            kept = set(lists.pictures)
+            rows = rows[[row for row, name in enumerate(everything.pictures) if name in kept]]
+    record = megaface_record(
+        lists,
+        rows,
+        ranks=ranks,
+        products=products,
+        removed=removed,
+        seed=draws.seed,
+        resamples=draws.resamples,
+    )
+    record |= source.origin(failures)
     show_or_write(record, json, *search_tables(record))
+
+
+def _search(lists: ListedGallery, source: Source, draws: Draws, json: Path | None) -> None:
+    ready, failures = source.rows(lists.pictures)
+    record = gallery_record(lists, ready, seed=draws.seed, resamples=draws.resamples)
+    record |= source.origin(failures)
+    show_or_write(record, json, *search_tables(record))
+
+
+def _pairs_and_rows(kind: str, listed: Path, source: Source) -> tuple[ListedPairs, *Rows]:
+    if kind != "bin":
+        chosen = _read_list(kind, listed)
+        return chosen, *source.rows(chosen.pictures)
+    pack = read_bin(listed)
+    chosen = pack_pairs(pack.is_mated, name=listed.stem)
+    crops = faces_in_pack(pack.pictures)
+    return chosen, *source.rows_by(chosen.pictures, lambda _: crops)
 
 
 def _read_list(kind: str, listed: Path) -> ListedPairs:
@@ -198,6 +200,4 @@ def _read_list(kind: str, listed: Path) -> ListedPairs:
         return crossed_list(listed, name=kind)
     if kind == "csv":
         return pairs_table(listed)
-    if kind == "bin":
-        return pack_pairs(read_bin(listed).is_mated, name=listed.stem)
     return cfp_lists(listed, kind=kind.removeprefix("cfp-").upper())

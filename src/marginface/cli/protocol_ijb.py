@@ -1,24 +1,16 @@
 """`marginface protocol ijbb` and `ijbc`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
 
 from marginface.cli.output import Json, show_or_write
-from marginface.cli.protocol_options import (
-    Features,
-    Flip,
-    Fmr,
-    Model,
-    Ready,
-    Resamples,
-    Seed,
-    Weighting,
-    features_of,
-)
+from marginface.cli.protocol_options import Draws, Fmr, Source
 from marginface.cli.protocol_tables import pair_tables, search_tables
 from marginface.errors import DataError
 from marginface.protocols import (
@@ -30,31 +22,28 @@ from marginface.protocols import (
     read_search,
     verification_record,
 )
-from marginface.protocols.features import faces_at_points, picture_features
+from marginface.protocols.features import Face, faces_at_points
 from marginface.protocols.ijb import IjbFaces
 from marginface.recognition import Recognizer
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class IjbOptions:
-    """What both IJB commands take."""
+class IjbOptions(Draws, Source):
+    """What both IJB commands take; --images is the folder loose_crop."""
 
     root: Annotated[Path, Parameter(help="The folder of the meta files.")]
-    features: Features = None
     faces: Annotated[
         Path | None, Parameter(help="Detector scores, .npy, instead of those of the meta files.")
     ] = None
-    model: Model = None
-    images: Annotated[Path | None, Parameter(help="The folder loose_crop, with --model.")] = None
-    flip: Flip = True
-    weighting: Annotated[Weighting, Parameter(help="Of the faces of a template.")] = "norm+detector"
+    weighting: Annotated[
+        Literal["uniform", "norm", "detector", "norm+detector"],
+        Parameter(help="Of the faces of a template."),
+    ] = "norm+detector"
     exact: Annotated[
         bool, Parameter(help="Pool in float64, for every digit of the public code.", negative="")
     ] = False
     fmr: Fmr = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-    resamples: Resamples = 1000
-    seed: Seed = 0
 
 
 def ijbb(options: IjbOptions, *, json: Json = None) -> None:
@@ -86,11 +75,7 @@ def _ijb(name: str, options: IjbOptions, json: Path | None) -> None:
     if options.faces is not None:
         scores = load_features(options.faces, len(faces.pictures), is_column=True)
         faces = replace(faces, detector_scores=np.asarray(scores, dtype=np.float64))
-    failures: list[tuple[str, str]] = []
-    if options.model is None:
-        ready, failures = features_of(faces.pictures, options.features, None, None)
-    else:
-        ready, failures = _embed_ijb(faces, options)
+    ready, failures = options.rows_by(faces.pictures, partial(_crops, faces, options))
     templates = fuse(faces, ready, weighting=options.weighting, exact=options.exact)
     record = verification_record(
         faces,
@@ -107,18 +92,18 @@ def _ijb(name: str, options: IjbOptions, json: Path | None) -> None:
             faces, search, templates, seed=options.seed, resamples=options.resamples
         )
         parts += search_tables(record["identification"])
-    record |= {"weighting": options.weighting, "failures": failures}
+    record |= {"weighting": options.weighting, **options.origin(failures)}
     show_or_write(record, json, *parts)
 
 
-def _embed_ijb(faces: IjbFaces, options: IjbOptions) -> tuple[Ready, list[tuple[str, str]]]:
-    if faces.points is None or options.images is None:
+def _crops(
+    faces: IjbFaces, options: IjbOptions, recognizer: Recognizer
+) -> list[Callable[[], Face]]:
+    if options.aligned or options.images is None:
+        return options.crops(faces.pictures, recognizer)
+    if faces.points is None:
         raise DataError(
-            f"--model needs --images and {faces.name}_name_5pts_score.txt, which holds the points"
+            f"--model needs {faces.name}_name_5pts_score.txt, which holds the points of faces that "
+            "are not --aligned"
         )
-    if options.model is None:
-        raise ValueError("give --model")
-    recognizer = Recognizer.load(options.model)
-    crops = faces_at_points(options.images, faces.pictures, faces.points)
-    ready, failed = picture_features(recognizer, crops, is_flip_summed=options.flip)
-    return ready, [(faces.pictures[row], why) for row, why in failed]
+    return faces_at_points(options.images, faces.pictures, faces.points)

@@ -1,50 +1,79 @@
-"""What the commands of `marginface protocol` share: their options, and where features come from."""
+"""What the commands of `marginface protocol` share: where features come from, and the bootstrap."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from marginface.protocols import load_features
-from marginface.protocols.features import faces_in_folder, picture_features
+from marginface.protocols.features import Face, faces_in_folder, picture_features
 from marginface.recognition import Recognizer
 
-Features = Annotated[
-    Path | None,
-    Parameter(help="Ready features, .npy, one row a picture in the order of the list."),
-]
-Model = Annotated[
-    str | None, Parameter(help="A model file or public name, to embed the pictures with.")
-]
-Images = Annotated[Path | None, Parameter(help="The folder of the pictures, with --model.")]
-Aligned = Annotated[bool, Parameter(help="The pictures are aligned crops already.", negative="")]
-Flip = Annotated[bool, Parameter(help="Add the mirrored face, as published figures do.")]
-Resamples = Annotated[int, Parameter(help="Bootstrap resamples.")]
-Seed = Annotated[int, Parameter(help="Seed of the bootstrap.")]
 Fmr = Annotated[tuple[float, ...], Parameter(help="FMR targets, fractions.", negative="")]
-Weighting = Literal["uniform", "norm", "detector", "norm+detector"]
-Ready = NDArray[np.floating[Any]]
+# Features, and (picture, reason) of those that failed.
+Rows = tuple[NDArray[np.floating[Any]], list[tuple[str, str]]]
+Crops = Callable[[Recognizer], list[Callable[[], Face]]]
 
 
-def features_of(
-    pictures: list[str],
-    features: Path | None,
-    model: str | None,
-    images: Path | None,
-    *,
-    is_aligned: bool = False,
-    is_flip_summed: bool = True,
-) -> tuple[Ready, list[tuple[str, str]]]:
-    """Return ready features or a model's own, and (picture, reason) of those that failed."""
-    if (features is None) == (model is None):
-        raise ValueError("give either --features, or --model with --images")
-    if features is not None:
-        return load_features(features, len(pictures)), []
-    if images is None or model is None:
-        raise ValueError("--model needs --images, the folder of the pictures")
-    recognizer = Recognizer.load(model)
-    crops = faces_in_folder(images, pictures, recognizer, is_aligned=is_aligned)
-    ready, failed = picture_features(recognizer, crops, is_flip_summed=is_flip_summed)
-    return ready, [(pictures[row], why) for row, why in failed]
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where features come from: a file, or a model and the pictures."""
+
+    features: Annotated[
+        Path | None,
+        Parameter(help="Ready features, .npy, one row a picture in the order of the list."),
+    ] = None
+    model: Annotated[
+        str | None, Parameter(help="A model file or public name, to embed the pictures with.")
+    ] = None
+    images: Annotated[Path | None, Parameter(help="The folder of the pictures, with --model.")] = (
+        None
+    )
+    aligned: Annotated[
+        bool, Parameter(help="The pictures are aligned crops already.", negative="")
+    ] = False
+    flip: Annotated[bool, Parameter(help="Add the mirrored face, as published figures do.")] = True
+
+    def rows(self, pictures: list[str]) -> Rows:
+        """Return ready features, or a model's own of pictures in the folder."""
+        return self.rows_by(pictures, lambda recognizer: self.crops(pictures, recognizer))
+
+    def rows_by(self, pictures: list[str], crops: Crops) -> Rows:
+        """Return ready features, or a model's own of faces that `crops` knows to get."""
+        if (self.features is None) == (self.model is None):
+            raise ValueError("give either --features, or --model with --images")
+        if self.features is not None:
+            return load_features(self.features, len(pictures)), []
+        recognizer = Recognizer.load(str(self.model))
+        faces = crops(recognizer)
+        ready, failed = picture_features(recognizer, faces, is_flip_summed=self.flip)
+        return ready, [(pictures[row], why) for row, why in failed]
+
+    def crops(
+        self, pictures: list[str], recognizer: Recognizer, images: Path | None = None
+    ) -> list[Callable[[], Face]]:
+        """Return a function per picture that gives its face, from --images or another folder."""
+        folder = images or self.images
+        if folder is None:
+            raise ValueError("--model needs --images, the folder of the pictures")
+        return faces_in_folder(folder, pictures, recognizer, is_aligned=self.aligned)
+
+    def origin(self, failures: list[tuple[str, str]]) -> dict[str, Any]:
+        """Return what a record says of its features, under the key by which reports name it."""
+        if self.model is not None:
+            return {"model": self.model, "failures": failures}
+        return {"features": str(self.features), "failures": failures}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """The bootstrap over identities."""
+
+    resamples: Annotated[int, Parameter(help="Bootstrap resamples.")] = 1000
+    seed: Annotated[int, Parameter(help="Seed of the bootstrap.")] = 0
