@@ -100,12 +100,27 @@ def test_shards_in_a_folder(folder: Path, tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("is_array", [False, True])
-def test_a_foreign_rec_is_copied_byte_for_byte(tmp_path: Path, is_array: bool) -> None:
+@pytest.mark.parametrize("extra", [{}, {2: MAGIC * 3, 6: b"x" + MAGIC}])
+def test_a_foreign_rec_is_copied_byte_for_byte(
+    tmp_path: Path, is_array: bool, extra: dict[int, bytes]
+) -> None:
     source, out = tmp_path / "a.rec", tmp_path / "b.rec"
-    write_rec(source, is_array=is_array, extra={2: MAGIC * 3, 6: b"x" + MAGIC})
+    write_rec(source, is_array=is_array, extra=extra)
     convert_faces(source, out)
     assert out.read_bytes() == source.read_bytes()
     assert out.with_suffix(".idx").read_text() == source.with_suffix(".idx").read_text()
+
+
+@pytest.mark.parametrize("dropped", [0, 5, 11])
+def test_a_record_the_index_leaves_out_is_not_copied(tmp_path: Path, dropped: int) -> None:
+    source, out = tmp_path / "a.rec", tmp_path / "b.rec"
+    pictures = write_rec(source, has_header=False)
+    lines = source.with_suffix(".idx").read_text().splitlines(keepends=True)
+    source.with_suffix(".idx").write_text("".join(lines[:dropped] + lines[dropped + 1 :]))
+    convert_faces(source, out)
+    kept = pictures[:dropped] + pictures[dropped + 1 :]
+    assert [bytes(content) for content in open_rec(out).stored(range(11))] == kept
+    assert pictures[dropped] not in out.read_bytes()
 
 
 def test_our_rec_is_the_published_layout(folder: Path, tmp_path: Path) -> None:

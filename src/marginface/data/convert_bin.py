@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from marginface.data.bin_pack import pictures_of_pairs, read_bin, write_bin
 from marginface.data.encoded_faces import Checksum, EncodedFaces
 from marginface.data.pairs import read_pairs, resolve_pairs, write_pairs
-from marginface.data.recordio import RecordWriter
+from marginface.data.recordio import FRAME, RecordWriter
 from marginface.data.recordio_reader import RecordFile
 from marginface.errors import DataError
 from marginface.files import atomic_path
+
+_BLOCK = 1 << 24
 
 
 def convert_to_bin(faces: EncodedFaces, out: Path, pairs: str | Path | None) -> dict[str, Any]:
@@ -64,6 +66,13 @@ def write_pairs_of(source: Path, out: Path) -> None:
         write_pairs(read_bin(source).pair_list(), out.with_name(f"{out.name}.pairs.txt"))
 
 
+def _is_gapless(records: RecordFile, order: NDArray[np.int64]) -> bool:
+    """Return whether a file is its records one behind the other, so that it is its own copy."""
+    ends = records.offsets + FRAME.size + records.lengths + (-records.lengths % 4)
+    begins = np.append(records.offsets[order], records.data.size)
+    return not records.is_cut.any() and np.array_equal(begins, np.append(0, ends[order]))
+
+
 def copy_rec(source: Path, target: Path) -> None:
     """Write every record of a .rec again, with its header and its key, byte for byte.
 
@@ -73,10 +82,15 @@ def copy_rec(source: Path, target: Path) -> None:
     """
     records = RecordFile.open(source)
     offsets = records.offsets.copy()
+    order = records.offsets.argsort(kind="stable")
     with atomic_path(target) as temporary, temporary.open("wb") as file:
-        writer = RecordWriter(file)
-        for row in records.offsets.argsort(kind="stable").tolist():
-            offsets[row] = writer.write(bytes(records.payload(row)))
+        if _is_gapless(records, order):
+            for begin in range(0, records.data.size, _BLOCK):
+                file.write(records.data[begin : begin + _BLOCK].data)
+        else:
+            writer = RecordWriter(file)
+            for row in order.tolist():
+                offsets[row] = writer.write(bytes(records.payload(row)))
     lines = zip(records.keys.tolist(), offsets.tolist(), strict=True)
     with atomic_path(target.with_suffix(".idx")) as temporary, temporary.open("wb") as index:
         index.writelines(b"%d\t%d\n" % line for line in lines)

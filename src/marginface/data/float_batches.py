@@ -47,11 +47,10 @@ def read_floats(
     batch = out[: len(indices)]
     places = batch.numpy()
     for place, image in enumerate(faces.pictures(indices, size=faces.size)):
-        if is_mirrored is not None and is_mirrored[place]:
-            image = cv2.flip(image, 1)
+        is_turned = is_mirrored is not None and is_mirrored[place]
         # While the picture is still in the processor's cache, and in one pass: 28 µs of 112 pixels
         # where widening, subtracting and dividing take 45.
-        cv2.LUT(image, _table(), places[place])
+        cv2.LUT(cv2.flip(image, 1) if is_turned else image, _table(), places[place])
     return batch.permute(0, 3, 1, 2)
 
 
