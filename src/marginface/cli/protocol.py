@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from marginface.cli.output import Json, show_or_write
 from marginface.cli.protocol_ijb import ijbb, ijbc
 from marginface.cli.protocol_options import Draws, Fmr, Rows, Source
-from marginface.cli.protocol_tables import pair_tables, search_tables
+from marginface.cli.protocol_tables import protocol_tables
 from marginface.data.bin_pack import read_bin
 from marginface.protocols import (
     ListedPairs,
@@ -66,7 +66,7 @@ def pairs(
     chosen, ready, failures = _pairs_and_rows(kind, listed, source)
     record = pair_record(chosen, ready, fmr_targets=fmr, seed=draws.seed, resamples=draws.resamples)
     record |= source.origin(failures)
-    show_or_write(record, json, *pair_tables(record))
+    show_or_write(record, json, *protocol_tables(record))
 
 
 @protocol.command
@@ -171,14 +171,14 @@ def megaface(
         resamples=draws.resamples,
     )
     record |= source.origin(failures)
-    show_or_write(record, json, *search_tables(record))
+    show_or_write(record, json, *protocol_tables(record))
 
 
 def _search(lists: ListedGallery, source: Source, draws: Draws, json: Path | None) -> None:
     ready, failures = source.rows(lists.pictures)
     record = gallery_record(lists, ready, seed=draws.seed, resamples=draws.resamples)
     record |= source.origin(failures)
-    show_or_write(record, json, *search_tables(record))
+    show_or_write(record, json, *protocol_tables(record))
 
 
 def _pairs_and_rows(kind: str, listed: Path, source: Source) -> tuple[ListedPairs, *Rows]:

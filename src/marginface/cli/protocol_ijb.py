@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from marginface.cli.output import Json, show_or_write
 from marginface.cli.protocol_options import Draws, Fmr, Source
-from marginface.cli.protocol_tables import pair_tables, search_tables
+from marginface.cli.protocol_tables import protocol_tables
 from marginface.errors import DataError
 from marginface.protocols import (
     fuse,
@@ -86,14 +86,12 @@ def _ijb(name: str, options: IjbOptions, json: Path | None) -> None:
         seed=options.seed,
         resamples=options.resamples,
     )
-    parts = pair_tables(record)
     if search is not None:
         record["identification"] = identification_record(
             faces, search, templates, seed=options.seed, resamples=options.resamples
         )
-        parts += search_tables(record["identification"])
     record |= {"weighting": options.weighting, **options.origin(failures)}
-    show_or_write(record, json, *parts)
+    show_or_write(record, json, *protocol_tables(record))
 
 
 def _crops(

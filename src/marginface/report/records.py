@@ -122,10 +122,7 @@ def _taken_apart(stem: str, record: Record) -> list[System]:
             )
             for entry in entries_of(record)
         ]
-    name, judged_on = _name(stem, record), str(record.get("protocol", stem))
-    data = record.get("data")
-    if isinstance(data, Mapping):
-        judged_on = str(data.get("pairs", judged_on))
+    name, judged_on = model_name(stem, record), set_name(stem, record)
     one = System(name=name, judged_on=judged_on, record=stem, kind=kind, result=record)
     further = record.get("identification")
     if kind == VERIFICATION and isinstance(further, Mapping) and _is_identification(further):
@@ -134,11 +131,18 @@ def _taken_apart(stem: str, record: Record) -> list[System]:
     return [one]
 
 
-def _name(stem: str, record: Record) -> str:
+def model_name(stem: str, record: Record) -> str:
+    """Return who was judged: the model, the file of features, or else the record's stem."""
     if record.get("model"):
         return model_words(record["model"])
     features = record.get("features")
     return Path(features).name if isinstance(features, str) and features else stem
+
+
+def set_name(stem: str, record: Record) -> str:
+    """Return what it was judged on: the list of pairs, the protocol, or else the record's stem."""
+    data, protocol = record.get("data"), record.get("protocol", stem)
+    return str(data.get("pairs", protocol) if isinstance(data, Mapping) else protocol)
 
 
 def _is_comparison(record: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from marginface.report.cells import Grid, rate_cell
+from marginface.report.cells import Cell, Grid, rate_cell
 from marginface.report.records import System
 
 
@@ -26,7 +26,10 @@ def cmc_grid(judged_on: str, systems: Sequence[System]) -> Grid:
 def open_set_grid(judged_on: str, systems: Sequence[System]) -> Grid:
     """Return FNIR at each FPIR, a row for each system, gallery and rule."""
     targets = sorted({p["target"] for s in systems for p in s.result["fnir_at_fpir"]}, reverse=True)
-    rows, notes = [], []
+    rows: list[tuple[str, tuple[Cell, ...]]] = []
+    # Galleries, rules and systems with equally many strangers share a caution: it is said once.
+    cautions: dict[str, dict[str, None]] = {}
+    refusals = []
     for system in systems:
         table: dict[str, dict[float, Mapping[str, Any]]] = {}
         for point in system.result.get("mean_fnir", []):
@@ -36,19 +39,21 @@ def open_set_grid(judged_on: str, systems: Sequence[System]) -> Grid:
             key = f"{system.name}, gallery {point['gallery']}, rule {point['rule']}"
             table.setdefault(key, {})[point["target"]] = point
             if point.get("caution"):
-                notes.append(f"{key}, FPIR {100 * point['target']:g} %: {point['caution']}")
+                where = f"{system.name} at FPIR {100 * point['target']:g} %"
+                cautions.setdefault(point["caution"], {})[where] = None
         rows += [
             (name, tuple(rate_cell(points.get(target), "fnir") for target in targets))
             for name, points in table.items()
         ]
         refused = system.result.get("refused", {})
-        notes += [f"{system.name}, {k} not measured: {why}" for k, why in refused.items()]
+        refusals += [f"{system.name}, {k} not measured: {why}" for k, why in refused.items()]
+    notes = [f"{', '.join(places)}: {why}" for why, places in cautions.items()]
     return Grid(
         part="open set",
         title=f"Open-set identification on {judged_on}",
         heads=("model, gallery, rule", *(f"FNIR at FPIR {100 * t:g} %" for t in targets)),
         rows=tuple(rows),
-        notes=tuple(notes),
+        notes=(*notes, *refusals),
     )
 
 

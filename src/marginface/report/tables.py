@@ -9,11 +9,11 @@ from rich.text import Text
 
 from marginface.report.cells import Grid
 from marginface.report.entries import Entry, Record, entries_of, main_metric, metrics_of
+from marginface.report.records import model_name, set_name
 from marginface.report.words import (
     NO_DIFFERENCE,
     difference_words,
     interval_words,
-    model_words,
     ordered_metrics,
     title,
     value_words,
@@ -90,8 +90,9 @@ def evaluation_table(record: Mapping[str, Any]) -> Table:
     caption = f"{pairs_words(record.get('pairs', {}))}; failure to acquire {failure}"
     if record.get("identities"):
         caption = f"{record['identities']:,} people, {caption}"
+    who, where = model_name("this model", record), set_name("these pairs", record)
     table = Table(
-        title=f"Verification by {model_words(record.get('model'))}",
+        title=f"Verification by {who} on {where}",
         caption=caption,
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
