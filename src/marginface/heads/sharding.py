@@ -97,7 +97,7 @@ def draws_of_first(group: Group | None, device: torch.device) -> Iterator[None]:
         return
     is_first = dist.get_rank(group) == 0
     mine = _random_state(device)
-    shared = mine.to(device)
+    shared = mine.clone().to(device)
     dist.broadcast(shared, group=group, group_src=0)
     if not is_first:
         _set_random_state(shared.cpu(), device)
