@@ -22,7 +22,8 @@ class Precision:
         keeps_cosines: Whether backward reads the cosines of forward, kept as float16 in 2 bytes ×
             batch × classes, and so saves one product in four.
         gradient_error: Largest distance of a gradient from that of float64, divided by the length
-            of the latter; features in float32, scale 64.
+            of the latter: margin losses of scale 64, 512 dimensions, features in float32. With 64
+            dimensions cosines of strangers and errors are nearly three times as large.
     """
 
     products: torch.dtype | None
@@ -41,7 +42,7 @@ class Precision:
 
 PRECISIONS: dict[str, Precision] = {
     "float32": Precision(None, keeps_cosines=False, gradient_error=1e-5),
-    "float32-cached": Precision(None, keeps_cosines=True, gradient_error=1e-3),
+    "float32-cached": Precision(None, keeps_cosines=True, gradient_error=2e-3),
     "bfloat16": Precision(torch.bfloat16, keeps_cosines=False, gradient_error=1e-2),
     "bfloat16-cached": Precision(torch.bfloat16, keeps_cosines=True, gradient_error=1e-2),
 }
