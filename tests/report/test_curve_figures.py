@@ -103,10 +103,7 @@ def test_the_rule_without_fpir_is_not_drawn_and_curves_stand_for_points():
     curve = {"gallery": "G1", "fpir": [0.0, 1.0], "fnir": [1.0, 0.0]}
     record["identification"]["open_set_curves"] = [curve]
     lines = open_set_lines(searched(record))
-    assert [(line.name, line.is_curve) for line in lines] == [
-        ("r, gallery G1", True),
-        ("r, gallery all, rule newer", False),
-    ]
+    assert [(line.name, line.is_curve) for line in lines] == [("r, gallery G1", True)]
     checked(draw.open_set_figure(lines))
 
 
@@ -122,3 +119,16 @@ def test_losses_without_a_curve_are_left_out():
     losses = {"softmax": {"curve": {"fmr": [0.0], "fnmr": [1.0]}, "metrics": {}}, "sface": {}}
     lines = comparison_lines({"baseline": "softmax", "losses": losses})
     assert [line.name for line in lines] == ["softmax"]
+
+
+@pytest.mark.parametrize("name", ["sface", "mine.npy, gallery G1", "a model with a long name, all"])
+def test_no_name_of_the_legend_is_cut(name):
+    lines = [Line(name=f"{name} {n}", x=[0.1], y=[0.1]) for n in range(6)]
+    svg = draw.det_figure(lines)
+    width = float(re.search(r'viewBox="0 0 ([\d.]+) ', svg)[1])
+    found = re.findall(r'font-size: ([\d.]+)px[^>]*? x="([\d.]+)"[^>]*>([^<]*)</text>', svg)
+    starts = {words: (float(size), float(x)) for size, x, words in found if words.startswith(name)}
+    assert len(starts) == 6
+    for words, (size, start) in starts.items():
+        # Letters of the figure's face are 0.53 of its size wide on average.
+        assert start + 0.53 * size * len(words) <= width

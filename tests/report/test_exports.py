@@ -3,6 +3,8 @@ import io
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from marginface.report import csv_table, grids_of, latex_tables, markdown_tables, systems_of
 from marginface.report.cells import Cell, Grid
@@ -138,3 +140,22 @@ def test_markdown_tables_are_tables(grids):
     for part in markdown_tables(grids).split("### ")[1:]:
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+SPECIALS = st.text(st.sampled_from(list('ab &%$#_{}~^\\<>|"[]*′−±×κ–“”\n')), max_size=12)
+
+
+@given(name=SPECIALS, value=SPECIALS, note=SPECIALS, title=SPECIALS)
+def test_no_name_breaks_latex(name, value, note, title):
+    cell = Cell(value=value, interval="[1, 2]", is_marked=True)
+    grid = Grid(part="x", title=title, heads=(name, value), rows=((name, (cell,)),), notes=(note,))
+    lines = latex_tables([grid]).splitlines()
+    # A comment ends with its line; an escaped sign is none of those that mean something.
+    kept = [re.sub(r"\\[\\&%$#_{}]", "", line) for line in lines if not line.startswith("%")]
+    text = "\n".join(kept)
+    assert [line.count("&") for line in kept if "&" in line] == [1, 1]
+    assert re.findall(r"\\(?:begin|end)\{\w+\}", text) == [r"\begin{tabular}", r"\end{tabular}"]
+    assert not re.search("[%#~_]", text)
+    assert all(line.count("{") == line.count("}") for line in kept)
+    assert all(line.count("$") % 2 == 0 for line in kept)
+    assert text.isascii()

@@ -68,6 +68,29 @@ def test_what_was_refused_is_said_once_for_all_it_holds_of(judged):
     assert "sface (a), sface (b), rejection not measured: one kind" in grids[0].notes
 
 
+def test_published_figures_stand_beside_exact_ones_with_the_reason():
+    judged = made_up.protocol_pair_record()
+    grid = only(grids_of(systems_of({"lfw": judged})), "public")
+    rows = dict(grid.rows)
+    printed, exact, apart = rows["accuracy"]
+    assert printed.text == "93.120 ± 1.230 % [90.00, 95.00]"
+    accuracy = judged["metrics"]["accuracy"]
+    assert exact.value == f"{100 * accuracy['value']:.3f} %"
+    assert apart.value == f"{100 * (accuracy['value'] - 0.9312):+.3f}".replace("-", "−")
+    assert [cell.value for cell in rows["TAR at FAR 0.001"]] == [
+        *("81.000 ± 2.000 %", "not measured", "–"),
+    ]
+    assert grid.notes == ("Both come from the same scores: other thresholds are tried.",)
+    judged = made_up.ijb_record()
+    rows = dict(only(grids_of(systems_of({"ijbc": judged})), "public").rows)
+    fnmr = judged["metrics"]["fnmr_at_fmr_0.1"]
+    printed, exact, apart = rows["TAR at FAR 0.1"]
+    assert printed.text == "100.000 % at FAR 0.1"
+    low, high = 100 * (1 - fnmr["high"]), 100 * (1 - fnmr["low"])
+    assert exact.text == f"{100 * (1 - fnmr['value']):.3f} % [{low:.2f}, {high:.2f}]"
+    assert apart.value == f"−{100 * fnmr['value']:.3f}"
+
+
 def test_open_set_keeps_rules_apart_and_gives_the_mean_its_interval():
     grid = only(grids_of(systems_of({"ijbc": made_up.ijb_record()})), "open set")
     rows = dict(grid.rows)

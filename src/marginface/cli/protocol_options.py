@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,9 +66,10 @@ class Source:
 
     def origin(self, failures: list[tuple[str, str]]) -> dict[str, Any]:
         """Return what a record says of its features, under the key by which reports name it."""
+        date = datetime.now(UTC).date().isoformat()
         if self.model is not None:
-            return {"model": self.model, "failures": failures}
-        return {"features": str(self.features), "failures": failures}
+            return {"model": self.model, "failures": failures, "date": date}
+        return {"features": str(self.features), "failures": failures, "date": date}
 
 
 @Parameter(name="*")

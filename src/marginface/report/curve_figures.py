@@ -152,7 +152,7 @@ def reject_figure(name: str, rejection: Mapping[str, Any]) -> str:
             axes.set_ylim(bottom=0)
             if not any((*random, *found, *oracle)):
                 axes.set_ylim(0, 1)
-        legend_below(figure, panels[0], columns=3)
+        legend_below(figure, panels[0])
         return to_svg(
             figure,
             alt=f"Error rates of {name} as the pairs of lowest quality are refused, beside "
@@ -190,9 +190,13 @@ def _identification_figure(
         figure = new_figure(6.6, 4.2)
         axes = figure.subplots()
         axes.set_xscale("log")
-        for line in lines:
+        reach = max(ticks, default=1) / min(ticks, default=1)
+        for number, line in enumerate(lines):
             low, high = ([100 * rate for rate in ends] for ends in (line.low, line.high))
-            _draw(axes, line, line.x, [100 * rate for rate in line.y], low, high)
+            # Lines stand a little beside each other, so that no interval hides another.
+            aside = reach ** (0.012 * (number - (len(lines) - 1) / 2))
+            across = [place * aside for place in line.x]
+            _draw(axes, line, across, [100 * rate for rate in line.y], low, high)
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.set_xticks([], minor=True)
         axes.set_xlim(min(ticks, default=1) / 1.25, max(ticks, default=1) * 1.25)

@@ -71,10 +71,13 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
-    """Put one legend under the whole figure."""
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """Put one legend under the whole figure, in as many columns as its longest name allows."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
+        # A letter is about 0.075 inch wide, a sample with its gaps as wide as nine of them.
+        fitting = int(figure.get_figwidth() / (0.075 * (9 + max(map(len, labels)))))
+        columns = max(1, min(5, fitting))
         figure.legend(handles, labels, loc="outside lower left", ncols=columns)
 
 

@@ -92,7 +92,7 @@ def histogram_figure(name: str, histogram: Mapping[str, Sequence[float]]) -> str
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("comparison score")
         axes.set_title(name)
-        legend_below(figure, axes, columns=2)
+        legend_below(figure, axes)
         return to_svg(
             figure,
             alt=f"Scores of {name}: pairs of the same person to the right, of two people to the "
@@ -123,7 +123,7 @@ def training_figure(record: Record) -> str:
                     )
             axes.set_title(heading)
             axes.set_xlabel("step")
-        legend_below(figure, panels[0], columns=5)
+        legend_below(figure, panels[0])
         return to_svg(
             figure,
             alt="Training loss, and mean cosine between a face and its own class, over the steps "
@@ -159,7 +159,7 @@ def margin_figure(record: Record) -> str:
             axes.set_xlabel("angle between face and own class, degrees")
             axes.set_xlim(0, 180)
             axes.set_xticks(range(0, 181, 30))
-        legend_below(figure, left, columns=5)
+        legend_below(figure, left)
         return to_svg(
             figure,
             alt="For every loss, the logit of the own class against the angle to it; "

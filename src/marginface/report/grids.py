@@ -24,7 +24,7 @@ def grids_of(systems: Sequence[System]) -> list[Grid]:
         grids += [_group_grid(system) for system in some if _measured(system, "groups")]
         rejecting = [system for system in some if _measured(system, "rejection")]
         grids += [_rejection(judged_on, rejecting)] if rejecting else []
-        grids += _public(judged_on, some)
+        grids += [_public(system) for system in some if system.result.get("insightface")]
     for judged_on, some in by_set(systems, IDENTIFICATION).items():
         if searched := [system for system in some if system.result.get("cmc")]:
             grids.append(cmc_grid(judged_on, searched))
@@ -113,32 +113,16 @@ def _rejection(judged_on: str, systems: Sequence[System]) -> Grid:
     )
 
 
-def _public(judged_on: str, systems: Sequence[System]) -> list[Grid]:
+def _public(system: System) -> Grid:
     """Return insightface's figures beside our exact ones, and why the two differ."""
-    rows: list[tuple[str, tuple[Cell, ...]]] = []
-    reasons: dict[str, None] = {}
-    for system in systems:
-        if public := system.result.get("insightface"):
-            rows += [
-                (f"{system.name}, {name}", cells) for name, cells in _both(public, system.metrics)
-            ]
-            reasons[f"Both come from the same scores: {public['why_it_differs']}."] = None
-    if not rows:
-        return []
-    return [
-        Grid(
-            part="public",
-            title=f"As published tables have it, on {judged_on}",
-            heads=(
-                "model, figure",
-                "as published code prints it",
-                "exact",
-                "exact minus it, points",
-            ),
-            rows=tuple(rows),
-            notes=tuple(reasons),
-        )
-    ]
+    public = system.result["insightface"]
+    return Grid(
+        part="public",
+        title=f"{system.name} on {system.judged_on}: published figures and exact ones",
+        heads=("figure", "as published code prints it", "exact", "exact minus published, points"),
+        rows=tuple(_both(public, system.metrics)),
+        notes=(f"Both come from the same scores: {public['why_it_differs']}.",),
+    )
 
 
 def _both(
@@ -171,7 +155,7 @@ def _true_matches(
 
 def _exact(ends: Mapping[str, float] | None, printed: float) -> tuple[Cell, Cell]:
     if ends is None:
-        return Cell(value="–"), Cell(value="–")
+        return Cell(value="not measured"), Cell(value="–")
     exact = Cell(value=f"{100 * ends['value']:.3f} %", interval=interval_words(RATE, ends))
     return exact, Cell(value=signed_points(ends["value"] - printed))
 

@@ -64,7 +64,7 @@ def open_set_lines(systems: Sequence[System]) -> list[Line]:
     """Return FPIR met and FNIR, a line for each system, gallery and rule that knows an FPIR.
 
     Where a system has `open_set_curves`, each with gallery, fpir and fnir over all thresholds,
-    they stand for the points of the rule iso.
+    they are drawn instead of its points, which stand in the table.
     """
     lines: list[tuple[str, Mapping[str, Any]]] = []
     for system in systems:
@@ -73,8 +73,8 @@ def open_set_lines(systems: Sequence[System]) -> list[Line]:
             drawn = {"x": curve["fpir"], "y": curve["fnir"], "is_curve": True}
             lines.append((f"{system.name}, gallery {curve['gallery']}", drawn))
         grouped: dict[str, list[Mapping[str, Any]]] = {}
-        for point in system.result.get("fnir_at_fpir", []):
-            if point["fpir"] is not None and not (curves and point["rule"] == "iso"):
+        for point in [] if curves else system.result.get("fnir_at_fpir", []):
+            if point["fpir"] is not None:
                 key = f"{system.name}, gallery {point['gallery']}, rule {point['rule']}"
                 grouped.setdefault(key, []).append(point)
         for name, points in grouped.items():
