@@ -30,7 +30,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as cause:
         raise CheckpointWriteError(
             f"{target} could not be written ({cause.strerror or cause}); "
@@ -60,8 +60,8 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
-    # Without this the rename itself can be lost when the power goes.
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep the names in a folder; without it a rename is lost when the power goes."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -16,6 +16,7 @@ FLAGS = """
     backbone.options
     backbone.weights
     batch_size
+    batch_statistics
     channels_last
     checkpoint_every_s
     checkpoint_every_steps
@@ -36,6 +37,9 @@ FLAGS = """
     epochs
     freeze
     head.chunk
+    head.precision
+    head.sample_rate
+    head.updates_in_walk
     head_lr_ratio
     keeps_tensorboard
     layer_rates
@@ -77,6 +81,7 @@ FLAGS = """
     seed
     steps
     time_limit_s
+    timeout_s
 """
 
 EVALUATE = """

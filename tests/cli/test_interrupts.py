@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from marginface.cli.app import run
+from marginface.training.checkpoint import all_checkpoints
 from tests.cli.command import (
     PATIENCE_S,
     SMALL,
@@ -58,7 +59,7 @@ def test_a_signal_to_the_parent_saves_every_run(
     assert code == 130
     assert "stopped with 0 of 2 runs trained" in told
     assert "run the same command again to go on" in told
-    assert all((folder / "checkpoint.safetensors").is_file() for folder in runs_of(tmp_path))
+    assert all(all_checkpoints(folder) for folder in runs_of(tmp_path))
 
 
 @pytest.mark.slow
@@ -67,7 +68,7 @@ def test_workers_of_a_killed_parent_save_and_end(study: list[str], tmp_path: Pat
         wait_until(lambda: all(map(has_begun, runs_of(tmp_path))), child)
         child.kill()
         child.communicate(timeout=PATIENCE_S)  # the workers hold the pipes until they end
-    assert all((folder / "checkpoint.safetensors").is_file() for folder in runs_of(tmp_path))
+    assert all(all_checkpoints(folder) for folder in runs_of(tmp_path))
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def die_at(moment: str) -> None:
         if calls < int(number or 1):
             return original(*arguments, **options)
         if kind != "step":
-            path, content = arguments[0], arguments[1] if kind == "write" else b"a model"
+            path, content = arguments[0], arguments[1].encode() if kind == "write" else b"a model"
             part = path.with_name(f".{path.name}.{os.getpid()}.part")
             part.write_bytes(content[: len(content) // 2])
         os.kill(os.getpid(), signal.SIGKILL)

@@ -93,7 +93,7 @@ def test_decodes_from_the_picture_too(pack: Path, tmp_path: Path) -> None:
 
 def test_runs_without_reconstruction_keep_their_identity(pack: Path) -> None:
     from marginface.data import PackedFaces
-    from marginface.training.build import run_identity
+    from marginface.training.describe import run_identity
 
     opened = PackedFaces.open(pack)
     assert "reconstruction" not in run_identity(tiny_config(pack), opened)

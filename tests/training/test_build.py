@@ -14,11 +14,10 @@ from marginface.training import BackboneConfig, DataConfig, LossConfig, TrainCon
 from marginface.training.build import (
     Parts,
     build_parts,
-    make_contract,
     open_training_data,
-    run_identity,
     total_steps,
 )
+from marginface.training.describe import make_contract, run_identity
 from marginface.weights import PUBLIC_WEIGHTS, resolve_weights
 from tests.training.tiny import assert_same_tensors, tensors_of, tiny_config
 

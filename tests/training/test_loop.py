@@ -32,8 +32,15 @@ from marginface.training import (
     train,
 )
 from marginface.training.build import build_parts, open_training_data
-from marginface.training.checkpoint import read_checkpoint
-from tests.training.tiny import assert_same_tensors, tensors_of, tiny_config, write_pack
+from marginface.training.checkpoint import all_checkpoints, read_state
+from tests.training.tiny import (
+    assert_same_tensors,
+    bytes_of,
+    newest,
+    tensors_of,
+    tiny_config,
+    write_pack,
+)
 
 
 class CutError(Exception):
@@ -86,15 +93,15 @@ def test_a_cut_run_ends_as_an_uncut_one(
     # The epoch has 3 steps: step 8 is cut in the middle of one, two steps past a checkpoint.
     train_with_cut(monkeypatch, config, tmp_path / "cut", 8)
     assert_same_tensors(tmp_path / "cut" / "model.safetensors", whole.model_path)
-    assert_same_tensors(*(tmp_path / name / "checkpoint.safetensors" for name in ("cut", "whole")))
+    assert_same_tensors(*(newest(tmp_path / name) for name in ("cut", "whole")))
 
 
 def test_the_checkpoint_holds_what_the_losses_remember(pack: Path, tmp_path: Path) -> None:
     config = tiny_config(pack, loss=LossConfig(name="adaface"), steps=3)
     train(config, tmp_path)
-    names = tensors_of(tmp_path / "checkpoint.safetensors")
+    names = tensors_of(newest(tmp_path))
     assert any(name.startswith("head/loss.") for name in names)
-    assert {"random/cpu", "momentum/head/prototypes", "ema/n_averaged"} <= names.keys()
+    assert {"random/cpu/0", "momentum/head/prototypes", "ema/n_averaged"} <= names.keys()
 
 
 def test_other_threads_and_paths_make_the_same_run(pack: Path, tmp_path: Path) -> None:
@@ -129,7 +136,7 @@ def test_the_model_file_carries_the_average_and_the_contract(pack: Path, tmp_pat
     config = tiny_config(pack)
     result = train(config, tmp_path)
     backbone, contract = load_model(result.model_path)
-    state = tensors_of(tmp_path / "checkpoint.safetensors")
+    state = tensors_of(newest(tmp_path))
     for name, tensor in backbone.state_dict().items():
         assert torch.equal(tensor, state[f"ema/module.{name}"])
     assert not torch.equal(backbone.state_dict()["fc.weight"], state["backbone/fc.weight"])
@@ -261,7 +268,7 @@ def test_nan_stops_with_the_culprit_and_keeps_the_checkpoint(
     assert told["culprits"] == ["person_2/person_2_0005.png"]
     assert len(told["batch"]) == len(told["labels"]) == 4
     assert f"loss of step {told['step']}" in str(stopped.value)
-    assert read_checkpoint(run_dir / "checkpoint.safetensors").step == told["step"] - 1
+    assert read_state(newest(run_dir)).step == told["step"] - 1
     assert not (run_dir / "model.safetensors").exists()
 
 
@@ -271,7 +278,7 @@ def test_a_rate_far_too_high_stops_before_anything_bad_is_saved(pack: Path, tmp_
     )
     with pytest.raises(NonFiniteLossError, match=r"lower optimizer.lr or lengthen the warm-up"):
         train(config, tmp_path)
-    for path in tmp_path.glob("*.safetensors"):
+    for path in (*tmp_path.glob("*.safetensors"), *all_checkpoints(tmp_path)):
         for tensor in tensors_of(path).values():
             assert bool(torch.isfinite(tensor.float()).all())
 
@@ -287,7 +294,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
             train(config, tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").step == 3
+    assert read_state(newest(tmp_path / "run")).step == 3
     assert not list((tmp_path / "run").glob(".*.part"))
     result = train(config, tmp_path / "run")
     assert_same_tensors(result.model_path, whole / "model.safetensors")
@@ -306,7 +313,7 @@ def test_a_signal_finishes_the_step_and_saves(
         cut_in_step(patch, 5, lambda: os.kill(os.getpid(), number))
         with pytest.raises(TrainingInterrupted, match="stopped after step 5 of 12; everything is"):
             train(config, tmp_path / "run")
-    assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").step == 5
+    assert read_state(newest(tmp_path / "run")).step == 5
     result = train(config, tmp_path / "run")
     assert_same_tensors(result.model_path, whole / "model.safetensors")
 
@@ -333,7 +340,7 @@ def test_another_architecture_is_refused_and_kept(
         cut_in_step(patch, 5)
         with pytest.raises(CutError):
             train(tiny_config(pack), tmp_path)
-    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    before = bytes_of(newest(tmp_path))
     wider = BackboneConfig(
         name="iresnet_tiny",
         dim=16,
@@ -344,7 +351,7 @@ def test_another_architecture_is_refused_and_kept(
         train(tiny_config(pack, backbone=wider), tmp_path)
     with pytest.raises(CheckpointMismatchError, match="seed is 0 there and 1 here"):
         train(tiny_config(pack, seed=1), tmp_path)
-    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert bytes_of(newest(tmp_path)) == before
 
 
 def test_a_finished_run_of_another_config_is_refused(pack: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from marginface.training import (
     ScheduleConfig,
     TrainConfig,
 )
+from marginface.training.checkpoint import all_checkpoints, read_tensors
 
 IDENTITIES, PICTURES, SIDE = 6, 8, 32
 
@@ -58,7 +59,20 @@ def tiny_config(pack: Path, **changes: Any) -> TrainConfig:
     return TrainConfig(**(fields | changes))
 
 
+def newest(run_dir: Path) -> Path:
+    """Return the newest checkpoint of a run."""
+    return all_checkpoints(run_dir)[-1]
+
+
+def bytes_of(checkpoint: Path) -> dict[str, bytes]:
+    """Return the files of a checkpoint."""
+    return {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+
+
 def tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a model file or of a checkpoint."""
+    if path.is_dir():
+        return read_tensors(path)
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 

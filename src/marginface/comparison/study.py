@@ -35,8 +35,9 @@ from marginface.recognition import save_model
 from marginface.recognition.benchmark import fingerprint_of
 from marginface.recognition.pair_scores import PairScores, judge_scores
 from marginface.training import TrainConfig, TrainResult, read_log
-from marginface.training.build import build_parts, make_contract, open_training_data, versions
+from marginface.training.build import build_parts, open_training_data
 from marginface.training.config import flat
+from marginface.training.describe import make_contract, versions
 
 RESULTS = "results.json"
 

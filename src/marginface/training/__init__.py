@@ -1,13 +1,13 @@
 """Config, builder, loop and checkpoints: from a packed data set to a model file."""
 
-from marginface.training.config import (
+from marginface.training.config import TrainConfig
+from marginface.training.config_parts import (
     BackboneConfig,
     DataConfig,
     HeadConfig,
     LossConfig,
     OptimizerConfig,
     ScheduleConfig,
-    TrainConfig,
 )
 from marginface.training.interrupts import TrainingInterrupted
 from marginface.training.loop import train

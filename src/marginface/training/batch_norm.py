@@ -40,9 +40,12 @@ class GlobalBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         weight = x.new_ones(x.shape[1]) if self.weight is None else self.weight
         bias = x.new_zeros(x.shape[1]) if self.bias is None else self.bias
-        y, mean, variance, count = _Normalised.apply(x, weight, bias, self.eps)
+        y: Tensor
+        y, mean, variance, count = _Normalised.apply(  # type: ignore[no-untyped-call]
+            x, weight, bias, self.eps
+        )
         self._follow(mean, variance, count)
-        return y  # type: ignore[no-any-return]
+        return y
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Take what `BatchNorm1d` and `BatchNorm3d` take, too."""

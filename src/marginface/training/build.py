@@ -1,9 +1,7 @@
 """From a config to the parts of a run: the only file that reads the one and calls the others."""
 
-import platform
+import copy
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,24 +11,26 @@ from torch.optim.swa_utils import AveragedModel
 from marginface.axes import Tensor
 from marginface.data import BatchLoader, EncodedFaces, FaceSet, open_faces, read_identity_list
 from marginface.errors import DataError
-from marginface.files import sha256_of
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
-from marginface.recognition import ModelContract, TrainingData
-from marginface.recognition.model_file import FUSION
+from marginface.training.batch_norm import share_batch_statistics
 from marginface.training.branch import Branch, build_branch
-from marginface.training.config import WITHOUT_EFFECT, TrainConfig
+from marginface.training.config import TrainConfig
 from marginface.training.ema import make_ema
+from marginface.training.gradients import with_mean_gradient
 from marginface.training.optimizer import freeze, make_optimizer
-from marginface.training.plain import flat, to_plain
+from marginface.training.processes import ALONE, Processes
 from marginface.training.seeds import random_stream
-from marginface.training.start import first_backbone, licence_note, weights_file
+from marginface.training.start import first_backbone
 
 # Formats that open as sets of faces and yet cannot teach who is who, or where a face lies.
 UNFIT = {
     "folder": "got a folder, where faces may not be aligned; `marginface data pack` aligns them",
     "bin": "got pairs, which do not say whose faces they are",
 }
+
+# Up to here one product over all classes is faster; the head streams this many at a time beyond.
+DENSE_CLASSES, CHUNK = 20_000, 2_048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class Parts:
         ema: The running average of the backbone, if there is one.
         frozen: The stages that do not learn.
         branch: The reconstruction beside the recogniser, if there is one.
+        learner: The backbone to call while learning: itself on one process, and on several the one
+            that averages the gradients of all.
     """
 
     backbone: nn.Module
@@ -51,12 +53,26 @@ class Parts:
     optimizer: SGD
     ema: AveragedModel | None
     frozen: list[nn.Module]
-    branch: Branch | None = None
+    branch: Branch | None
+    learner: nn.Module
+
+    @property
+    def split(self) -> dict[str, int]:
+        """All rows of the tensors each process holds some rows of, by their live name."""
+        rows = self.head.num_identities
+        names = ("head/prototypes", "momentum/head/prototypes")
+        return {name: rows for name in names if name in self.live_tensors()}
 
     @property
     def final_backbone(self) -> nn.Module:
         """The network to judge with and to save: the average where there is one."""
         return self.backbone if self.ema is None else self.ema.module
+
+    def model_backbone(self) -> nn.Module:
+        """Return the network to save, in the float32 of model files."""
+        network = self.final_backbone
+        is_double = any(item.dtype == torch.float64 for item in network.parameters())
+        return copy.deepcopy(network).float() if is_double else network
 
     def start_training(self) -> None:
         """Put everything that learns into training mode."""
@@ -81,7 +97,7 @@ class Parts:
         return tensors if self.branch is None else tensors | self.branch.live_tensors()
 
 
-def build_parts(config: TrainConfig, pack: FaceSet) -> Parts:
+def build_parts(config: TrainConfig, pack: FaceSet, processes: Processes = ALONE) -> Parts:
     """Build network, head and optimiser with their first weights.
 
     The backbone is drawn from the seed and `config.backbone` alone, the class vectors from the
@@ -92,19 +108,15 @@ def build_parts(config: TrainConfig, pack: FaceSet) -> Parts:
         WeightsError: If public weights are not on this machine.
         ModelFileError: If the file to start from does not hold this network.
     """
+    _check_processes(config, processes)
     with random_stream(config.seed, "backbone"):
         backbone = first_backbone(config.backbone)
-    with random_stream(config.seed, "loss"):
-        loss = make_loss(config.loss.name, **config.loss.options)
-    with random_stream(config.seed, "head"):
-        head = IdentityHead(
-            num_identities=len(pack.identities),
-            dim=config.backbone.dim,
-            loss=loss,
-            chunk=config.head.chunk,
-        )
-    backbone.to(config.device)
-    head.to(config.device)
+    if processes.size > 1 and config.batch_statistics == "global":
+        share_batch_statistics(backbone)
+    head = _first_head(config, len(pack.identities), processes)
+    dtype = torch.float64 if config.precision == "float64" else torch.float32
+    backbone.to(config.device, dtype)
+    head.to(config.device, dtype)
     if config.channels_last:
         backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     frozen = freeze(backbone, config.freeze)
@@ -117,6 +129,8 @@ def build_parts(config: TrainConfig, pack: FaceSet) -> Parts:
         layer_rates=config.layer_rates,
         head_lr_ratio=config.head_lr_ratio,
     )
+    if config.head.updates_in_walk:
+        head.update_in_walk(optimizer)
     if branch is not None:
         backbone = branch.objective.backbone
     ema = None if config.ema_decay is None else make_ema(backbone, decay=config.ema_decay)
@@ -127,9 +141,53 @@ def build_parts(config: TrainConfig, pack: FaceSet) -> Parts:
         ema=ema,
         frozen=frozen,
         branch=branch,
+        learner=_learner(config, backbone, processes),
     )
     parts.start_training()
     return parts
+
+
+def _first_head(config: TrainConfig, classes: int, processes: Processes) -> IdentityHead:
+    with random_stream(config.seed, "loss"):
+        loss = make_loss(config.loss.name, **config.loss.options)
+    chunk = config.head.chunk
+    if chunk is None and classes > DENSE_CLASSES:
+        chunk = CHUNK
+    with random_stream(config.seed, "head"):
+        return IdentityHead(
+            num_identities=classes,
+            dim=config.backbone.dim,
+            loss=loss,
+            chunk=chunk,
+            sample_rate=config.head.sample_rate,
+            precision=config.head.precision,
+            process_group=processes.group,
+        )
+
+
+def _learner(config: TrainConfig, backbone: nn.Module, processes: Processes) -> nn.Module:
+    if processes.size == 1 or not any(item.requires_grad for item in backbone.parameters()):
+        return backbone
+    shares_statistics = config.batch_statistics == "global"
+    return with_mean_gradient(backbone, broadcasts_buffers=not shares_statistics)
+
+
+def _check_processes(config: TrainConfig, processes: Processes) -> None:
+    """Refuse what several processes cannot do."""
+    if processes.size == 1:
+        return
+    if config.reconstruction is not None:
+        raise ValueError(
+            f"reconstruction must be left out on several processes, got {processes.size}; train it "
+            "on one"
+        )
+    # Batch normalisation of a single row has no variance to divide by.
+    least = processes.size * (1 if config.batch_statistics == "global" else 2)
+    if config.batch_size // config.accumulate < least:
+        raise ValueError(
+            f"batch_size must be accumulate times {least} or more on {processes.size} processes, "
+            f"got {config.batch_size} with accumulate {config.accumulate}"
+        )
 
 
 def _branch(config: TrainConfig, backbone: nn.Module) -> Branch | None:
@@ -183,8 +241,10 @@ def total_steps(config: TrainConfig, images: int) -> int:
     return max(1, round((config.epochs or 0) * (images // config.batch_size)))
 
 
-def make_batches(config: TrainConfig, pack: FaceSet, *, start_step: int) -> BatchLoader:
-    """Return the batches of the run from one step on."""
+def make_batches(
+    config: TrainConfig, pack: FaceSet, *, start_step: int, processes: Processes = ALONE
+) -> BatchLoader:
+    """Return this process's part of the batches of the run from one step on."""
     return BatchLoader(
         pack,
         batch_size=config.batch_size,
@@ -193,61 +253,5 @@ def make_batches(config: TrainConfig, pack: FaceSet, *, start_step: int) -> Batc
         size=config.backbone.input_size,
         workers=config.data.workers,
         start_step=start_step,
+        places=processes.places(config.batch_size, config.accumulate),
     )
-
-
-def run_identity(config: TrainConfig, pack: FaceSet) -> dict[str, Any]:
-    """Return all that decides the numbers of the run, by dotted name.
-
-    A file to start from counts by its content, not by its place.
-
-    Raises:
-        ValueError: If `backbone.weights` is neither a public name nor a model or ONNX file.
-        WeightsError: If the file to start from is not there.
-    """
-    settings = flat(config.to_dict())
-    decisive = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
-    if config.reconstruction is None:
-        # So that runs from before there was reconstruction can be gone on with.
-        del decisive["reconstruction"]
-    if (file := weights_file(config.backbone)) is not None:
-        decisive["backbone.weights"] = f"sha256 {sha256_of(file)}"
-    return decisive | {
-        "data.fingerprint": pack.fingerprint,
-        "data.images": len(pack),
-        "data.identities": len(pack.identities),
-    }
-
-
-def make_contract(config: TrainConfig, pack: FaceSet) -> ModelContract:
-    """Return the contract that the run's model file carries."""
-    side = config.backbone.input_size
-    fusion = {}
-    if config.reconstruction is not None and config.reconstruction.fr_input != "image":
-        fusion = {FUSION: to_plain(config.reconstruction)}
-    name = str(pack.meta.get("name", config.data.path.name))
-    return ModelContract(
-        architecture=config.backbone.name,
-        options=dict(config.backbone.options) | fusion,
-        input_size=(side, side),
-        dim=config.backbone.dim,
-        loss=config.loss.name,
-        loss_options=dict(config.loss.options),
-        training_data=TrainingData(
-            name=name,
-            identities=len(pack.identities),
-            images=len(pack),
-            fingerprint=pack.fingerprint,
-        ),
-        licence_note=licence_note(config, pack, name),
-        versions=versions(),
-    )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that numbers can depend on."""
-    return {
-        "marginface": version("marginface"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }

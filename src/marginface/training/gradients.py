@@ -10,6 +10,7 @@ Source: Li et al., "PyTorch Distributed", VLDB 2020, arXiv:2006.15704, for bucke
 
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import nn
 from torch.futures import Future

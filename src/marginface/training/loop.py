@@ -2,19 +2,23 @@
 
 Everything a step depends on is in the checkpoint or is a pure function of the step, so a run that
 was killed and resumed writes the same model, bit for bit, as one that never stopped (on the same
-machine with the same number of threads).
+machine with the same number of threads and processes).
+
+On several processes every one of them runs this loop, each with its part of a batch. Process 0
+alone writes, draws and looks at the clock; after each step all agree on what comes next.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from rich.progress import Progress, TaskID
+import numpy as np
 from torch import nn
 
-from marginface.data import Batch, FaceSet
-from marginface.progress import progress_bar
+from marginface.data import Batch, BatchLoader, FaceSet
+from marginface.errors import NonFiniteLossError
 from marginface.recognition import save_model
 from marginface.reconstruction import save_reconstructor
 from marginface.training import rundir
@@ -22,33 +26,25 @@ from marginface.training.build import (
     Parts,
     build_parts,
     make_batches,
-    make_contract,
     open_training_data,
-    run_identity,
     total_steps,
 )
 from marginface.training.checkpoint import Checkpoint, write_checkpoint
 from marginface.training.config import TrainConfig
+from marginface.training.describe import make_contract, run_identity, start_of
 from marginface.training.interrupts import StopRequest, TrainingInterrupted, listen_for_stop
 from marginface.training.nonfinite import report_nonfinite
 from marginface.training.optimizer import set_rate
+from marginface.training.position import Position
+from marginface.training.processes import Processes, joined_processes, local_device
 from marginface.training.rundir import TrainResult
-from marginface.training.runlog import RunLog
+from marginface.training.same_run import check_same_everywhere
 from marginface.training.schedule import rate_at
 from marginface.training.seeds import random_stream
 from marginface.training.step import StepOutcome, take_step
+from marginface.training.telling import Telling
 
 Validate = Callable[[int, nn.Module], dict[str, float]]
-
-
-@dataclass
-class _Position:
-    """How far the run is, and what its next log record holds so far."""
-
-    step: int = 0
-    seconds: float = 0.0
-    window: dict[str, float] = field(default_factory=dict)
-    final_loss: float | None = None
 
 
 def train(
@@ -62,16 +58,19 @@ def train(
 ) -> TrainResult:
     """Train as described, into a folder; go on where an earlier call with the same config stopped.
 
-    The folder then holds `config.json`, `log.jsonl`, `tensorboard/`, `checkpoint.safetensors`,
+    The folder then holds `config.json`, `log.jsonl`, `tensorboard/`, a checkpoint,
     `model.safetensors`, with reconstruction `reconstruction.safetensors` too, and `result.json`. A
     finished run is not trained again.
+
+    A process that torchrun or `launch` started trains as one of several, all of which make this
+    call and see the same folder; so does one whose process group is initialised already.
 
     Args:
         config: The run.
         run_dir: Its folder, made if absent.
         resume: Whether to go on from the folder's checkpoint; otherwise the old run is removed.
-        validate: Called with the step and the network in evaluation mode; what it returns is
-            logged. It cannot disturb the run.
+        validate: Called with the step and the network in evaluation mode, in process 0; what it
+            returns is logged. It cannot disturb the run.
         validate_every: Steps between validations; the last step always has one.
         is_quiet: Whether to draw no progress.
 
@@ -81,102 +80,129 @@ def train(
         NonFiniteLossError: If loss or gradient turn NaN or infinite; the checkpoint stays.
         CheckpointWriteError: If the disk refuses; the last checkpoint stays.
         TrainingInterrupted: If SIGINT or SIGTERM came; a checkpoint has been saved.
+        ProcessMismatchError: If the processes were not started for the same run.
+        ProcessGroupError: If a process was lost, or waited for in vain; the checkpoint stays.
     """
-    pack = open_training_data(config)
-    if resume and (done := rundir.finished_result(run_dir, run_identity(config, pack))) is not None:
-        return done
-    with random_stream(config.seed, "training", device=config.device):
-        # Built before anything is removed: a wrong name must not cost the old run.
-        run = _Run(config, run_dir, pack, is_quiet=is_quiet)
-        rundir.prepare(run_dir, removes_run=not resume)
-        run.restore()
-        rundir.write_config(run_dir, config)
-        return run.go(validate, validate_every)
+    with joined_processes(config.device, timeout_s=config.timeout_s) as processes:
+        pack = open_training_data(config)
+        identity = run_identity(config, pack)
+        check_same_everywhere(processes, start_of(config, identity, run_dir, resume=resume))
+        if resume and (done := rundir.finished_result(run_dir, identity)) is not None:
+            return done
+        here = replace(config, device=local_device(config.device))
+        stream = "training" if processes.is_first else f"training/{processes.rank}"
+        with random_stream(config.seed, stream, device=here.device):
+            # Built before anything is removed: a wrong name must not cost the old run.
+            run = _Run(here, run_dir, pack, identity, processes, is_quiet=is_quiet)
+            if processes.is_first:
+                rundir.prepare(run_dir, removes_run=not resume)
+            processes.wait()
+            run.restore()
+            if processes.is_first:
+                rundir.write_config(run_dir, config, processes)
+            return run.go(validate, validate_every)
 
 
 class _Run:
     def __init__(
-        self, config: TrainConfig, run_dir: Path, pack: FaceSet, *, is_quiet: bool
+        self,
+        config: TrainConfig,
+        run_dir: Path,
+        pack: FaceSet,
+        identity: dict[str, Any],
+        processes: Processes,
+        *,
+        is_quiet: bool,
     ) -> None:
         self.config = config
         self.run_dir = run_dir
         self.pack = pack
+        self.processes = processes
         self.is_quiet = is_quiet
-        self.identity = run_identity(config, pack)
+        self.identity = identity
         self.total = total_steps(config, len(pack))
-        self.parts: Parts = build_parts(config, pack)
-        self.at = _Position()
+        self.parts: Parts = build_parts(config, pack, processes)
+        self.at = Position()
         self.saved_at = time.monotonic()
 
     def restore(self) -> None:
         """Take over the checkpoint of the folder, if there is one."""
         found = rundir.load_checkpoint(
-            self.run_dir, self.identity, self.parts.live_tensors(), device=self.config.device
+            self.run_dir,
+            self.identity,
+            self.parts.live_tensors(),
+            self.parts.split,
+            seed=self.config.seed,
+            device=self.config.device,
+            processes=self.processes,
         )
         if found is not None:
-            step, progress = found
-            self.at = _Position(step=step, **progress)
+            self.at = Position(step=found.step, **found.progress)
 
     def go(self, validate: Validate | None, validate_every: int | None) -> TrainResult:
         """Do the steps that are left and write the model."""
         with (
-            RunLog(
-                self.run_dir, step=self.at.step, keeps_tensorboard=self.config.keeps_tensorboard
-            ) as log,
-            progress_bar(is_quiet=self.is_quiet) as bar,
+            Telling(
+                self.run_dir,
+                self.config,
+                self.at,
+                total=self.total,
+                is_first=self.processes.is_first,
+                is_quiet=self.is_quiet,
+            ) as telling,
             listen_for_stop() as stop,
         ):
-            task = bar.add_task(
-                f"train {self.config.loss.name}",
-                total=self.total,
-                completed=self.at.step,
-                note="",
-            )
-            self._steps(log, stop, (bar, task), validate, validate_every)
+            self._steps(telling, stop, validate, validate_every)
         return self._finish()
 
     def _steps(
         self,
-        log: RunLog,
+        telling: Telling,
         stop: StopRequest,
-        shown: tuple[Progress, TaskID],
         validate: Validate | None,
         validate_every: int | None,
     ) -> None:
         if self._is_over():
             return
-        with make_batches(self.config, self.pack, start_step=self.at.step) as batches:
+        with make_batches(
+            self.config, self.pack, start_step=self.at.step, processes=self.processes
+        ) as batches:
             before = time.monotonic()
             for batch in batches:
-                outcome = self._step(batch)
+                outcome = self._step(batch, batches)
                 now = time.monotonic()
                 self.at.seconds += now - before
                 before = now
-                self._count(outcome)
-                self._show(shown, outcome)
-                self._log(log)
+                self.at.count(outcome)
+                telling.show(self.at, outcome)
+                if self._is_turn(self.config.log_every):
+                    lr = self.parts.optimizer.param_groups[0]["lr"]
+                    telling.log(self.at, images=len(self.pack), lr=lr)
                 if validate is not None and self._is_turn(validate_every):
-                    self._validate(log, validate)
+                    self._validate(telling, validate)
                     before = time.monotonic()
-                self._save_if_due(is_forced=stop.is_made)
-                if stop.is_made:
+                is_stopped, is_due, is_over = self._agreed(stop)
+                if is_stopped or is_due or is_over:
+                    self._save()
+                if is_stopped:
                     raise TrainingInterrupted(
                         f"stopped after step {self.at.step:,} of {self.total:,}; everything is in "
                         f"{self.run_dir}; run the same command again to go on"
                     )
-                if self._is_over():
+                if is_over:
                     return
 
-    def _step(self, batch: Batch) -> StepOutcome:
+    def _step(self, batch: Batch, batches: BatchLoader) -> StepOutcome:
         config, step = self.config, self.at.step
         rate = rate_at(step, total=self.total, schedule=config.schedule)
         set_rate(self.parts.optimizer, config.optimizer.lr * rate)
         outcome = take_step(
-            self.parts.backbone,
+            self.parts.learner,
             self.parts.head,
             self.parts.optimizer,
             batch.images.to(config.device),
             batch.labels.to(config.device),
+            processes=self.processes,
             accumulate=config.accumulate,
             clip_norm=config.clip_norm,
             uses_bf16=config.precision == "bf16",
@@ -185,16 +211,36 @@ class _Run:
             share=step / self.total,
         )
         if not outcome.is_finite:
-            raise report_nonfinite(self.run_dir, self.pack, batch, outcome, step=step + 1)
+            raise self._not_finite(outcome, batches)
         if self.parts.ema is not None:
             self.parts.ema.update_parameters(self.parts.backbone)
         return outcome
 
-    def _count(self, outcome: StepOutcome) -> None:
-        self.at.step += 1
-        seen = {"steps": 1.0, "loss": outcome.loss, "gradient_norm": outcome.gradient_norm}
-        for name, value in (seen | outcome.statistics).items():
-            self.at.window[name] = self.at.window.get(name, 0.0) + value
+    def _not_finite(self, outcome: StepOutcome, batches: BatchLoader) -> NonFiniteLossError:
+        """Say which pictures of the whole batch are to blame."""
+        is_broken = np.zeros(self.config.batch_size)
+        is_broken[batches.places[outcome.broken_rows]] = 1
+        rows = np.flatnonzero(self.processes.highest(*is_broken.tolist())).tolist()
+        indices = batches.indices(self.at.step)
+        return report_nonfinite(
+            self.run_dir,
+            [self.pack.names[index] for index in indices.tolist()],
+            self.pack.labels[indices].tolist(),
+            replace(outcome, broken_rows=rows),
+            step=self.at.step + 1,
+            processes=self.processes,
+        )
+
+    def _agreed(self, stop: StopRequest) -> list[bool]:
+        """Return whether to stop, to save, and whether the run is over, as all processes do.
+
+        Any of them may be asked to stop; the clock is that of process 0.
+        """
+        asks = self.processes.is_first
+        found = self.processes.highest(
+            stop.is_made, asks and self._is_due(), asks and self._is_over()
+        )
+        return [bool(value) for value in found]
 
     def _is_turn(self, every: int | None) -> bool:
         return self.at.step == self.total or (every is not None and self.at.step % every == 0)
@@ -203,71 +249,52 @@ class _Run:
         limit = self.config.time_limit_s
         return self.at.step >= self.total or (limit is not None and self.at.seconds >= limit)
 
-    def _images_per_s(self) -> float:
-        return self.at.step * self.config.batch_size / max(self.at.seconds, 1e-9)
+    def _is_due(self) -> bool:
+        by_step, by_time = self.config.checkpoint_every_steps, self.config.checkpoint_every_s
+        return (by_step is not None and self.at.step % by_step == 0) or (
+            by_time is not None and time.monotonic() - self.saved_at >= by_time
+        )
 
-    def _show(self, shown: tuple[Progress, TaskID], outcome: StepOutcome) -> None:
-        bar, task = shown
-        note = f"{self._images_per_s():,.0f} images/s  loss {outcome.loss:.3f}"
-        bar.update(task, completed=self.at.step, note=note)
-
-    def _log(self, log: RunLog) -> None:
-        """Write the means since the last record, when it is time."""
-        if not self._is_turn(self.config.log_every):
+    def _validate(self, telling: Telling, validate: Validate) -> None:
+        if not self.processes.is_first:
             return
-        count = self.at.window.pop("steps")
-        means = {name: value / count for name, value in self.at.window.items()}
-        self.at.window, self.at.final_loss = {}, means["loss"]
-        rates = {
-            "epoch": self.at.step * self.config.batch_size / len(self.pack),
-            "lr": self.parts.optimizer.param_groups[0]["lr"],
-            "images_per_s": self._images_per_s(),
-            "seconds": self.at.seconds,
-        }
-        log.write({"step": self.at.step} | means | rates, group="train")
-
-    def _validate(self, log: RunLog, validate: Validate) -> None:
         backbone = self.parts.final_backbone.eval()
         with random_stream(self.config.seed, "validation", device=self.config.device):
             metrics = validate(self.at.step, backbone)
         self.parts.start_training()
-        log.write({"step": self.at.step, "validation": metrics}, group="validation")
-
-    def _save_if_due(self, *, is_forced: bool) -> None:
-        config, now = self.config, time.monotonic()
-        by_step = config.checkpoint_every_steps
-        by_time = config.checkpoint_every_s
-        is_due = (by_step is not None and self.at.step % by_step == 0) or (
-            by_time is not None and now - self.saved_at >= by_time
-        )
-        if is_due or is_forced or self._is_over():
-            self._save()
-            self.saved_at = time.monotonic()
+        telling.log_validation(self.at.step, metrics)
 
     def _save(self) -> None:
-        progress = {key: value for key, value in asdict(self.at).items() if key != "step"}
-        tensors = self.parts.live_tensors() | rundir.random_state(self.config.device)
+        config = self.config
         checkpoint = Checkpoint(
-            step=self.at.step, tensors=tensors, identity=self.identity, progress=progress
+            step=self.at.step,
+            tensors=self.parts.live_tensors() | rundir.random_state(config.device, self.processes),
+            identity=self.identity,
+            progress=self.at.progress(),
+            contract=make_contract(config, self.pack).to_metadata(),
+            split=self.parts.split,
         )
-        write_checkpoint(self.run_dir / rundir.CHECKPOINT, checkpoint)
+        write_checkpoint(self.run_dir, checkpoint, self.processes)
+        self.saved_at = time.monotonic()
 
     def _finish(self) -> TrainResult:
-        model_path = self.run_dir / rundir.MODEL
-        if (branch := self.parts.branch) is not None:
-            save_reconstructor(
-                self.run_dir / rundir.RECONSTRUCTION,
-                branch.networks,
-                decoder_input=branch.config.decoder_input,
-            )
-        save_model(model_path, self.parts.final_backbone, make_contract(self.config, self.pack))
         result = TrainResult(
-            model_path=model_path,
+            model_path=self.run_dir / rundir.MODEL,
             steps=self.at.step,
             seconds=self.at.seconds,
-            images_per_s=self._images_per_s(),
+            images_per_s=self.at.images_per_s(self.config.batch_size),
             is_complete=self.at.step >= self.total,
             final_loss=self.at.final_loss,
         )
-        rundir.write_result(self.run_dir, result, self.identity)
+        if self.processes.is_first:
+            if (branch := self.parts.branch) is not None:
+                save_reconstructor(
+                    self.run_dir / rundir.RECONSTRUCTION,
+                    branch.networks,
+                    decoder_input=branch.config.decoder_input,
+                )
+            contract = make_contract(self.config, self.pack)
+            save_model(result.model_path, self.parts.model_backbone(), contract)
+            rundir.write_result(self.run_dir, result, self.identity)
+        self.processes.wait()
         return result

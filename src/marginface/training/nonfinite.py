@@ -4,14 +4,20 @@ import json
 import math
 from pathlib import Path
 
-from marginface.data import Batch, FaceSet
 from marginface.errors import NonFiniteLossError
 from marginface.files import write_atomically
+from marginface.training.processes import ALONE, Processes
 from marginface.training.step import StepOutcome
 
 
 def report_nonfinite(
-    run_dir: Path, pack: FaceSet, batch: Batch, outcome: StepOutcome, *, step: int
+    run_dir: Path,
+    names: list[str],
+    labels: list[int],
+    outcome: StepOutcome,
+    *,
+    step: int,
+    processes: Processes = ALONE,
 ) -> NonFiniteLossError:
     """Write the batch's picture names beside the run and return the error to raise.
 
@@ -20,12 +26,12 @@ def report_nonfinite(
 
     Args:
         run_dir: The run's folder, which gets `nonfinite_step_N.json`.
-        pack: Where names come from.
-        batch: The batch of the step.
-        outcome: What the step saw.
+        names: Of the pictures of the whole batch.
+        labels: Of the whole batch.
+        outcome: What the step saw; its broken rows are those of the whole batch.
         step: The step that failed, counted from 1.
+        processes: Those of the run; the first one writes.
     """
-    names = [pack.names[int(index)] for index in batch.indices]
     culprits = [names[row] for row in outcome.broken_rows] or names
     path = run_dir / f"nonfinite_step_{step}.json"
     report = {
@@ -34,9 +40,10 @@ def report_nonfinite(
         "gradient_norm": str(outcome.gradient_norm),
         "culprits": culprits,
         "batch": names,
-        "labels": [int(label) for label in batch.labels],
+        "labels": labels,
     }
-    write_atomically(path, json.dumps(report, indent=1) + "\n")
+    if processes.is_first:
+        write_atomically(path, json.dumps(report, indent=1) + "\n")
     if math.isfinite(outcome.loss):
         met = f"gradient norm of step {step} must be finite, got {outcome.gradient_norm}"
     else:

@@ -4,7 +4,7 @@ from torch import nn
 from torch.optim import SGD
 
 from marginface.errors import unknown_name
-from marginface.training.config import OptimizerConfig
+from marginface.training.config_parts import OptimizerConfig
 
 NORM_LAYERS = (
     nn.BatchNorm1d,

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 
 from marginface.axes import Tensor
 from marginface.errors import ProcessGroupError
@@ -63,6 +65,20 @@ class Processes:
         """Return the sum of every value over all processes."""
         return self._reduced(values, dist.ReduceOp.SUM)
 
+    def places(self, batch_size: int, parts: int) -> NDArray[np.int64]:
+        """Return the places of this process's pictures in a batch: its slice of every part of it.
+
+        Args:
+            batch_size: Pictures of all processes.
+            parts: Micro-batches of a batch, each of which all processes share.
+
+        Example:
+            >>> Processes(rank=1, size=3).places(8, 2)
+            array([2, 6])
+        """
+        whole = np.arange(batch_size).reshape(parts, -1)
+        return np.array_split(whole, self.size, axis=1)[self.rank].ravel()
+
     def _reduced(
         self, values: tuple[float, ...], operation: dist.ReduceOp.RedOpType
     ) -> list[float]:
@@ -92,6 +108,9 @@ class Processes:
         return [row.cpu() for row in found]
 
 
+ALONE = Processes()
+
+
 @contextmanager
 def joined_processes(device: str, *, timeout_s: float) -> Iterator[Processes]:
     """Join the process group that this process was started for, and leave it after the block.
@@ -108,7 +127,9 @@ def joined_processes(device: str, *, timeout_s: float) -> Iterator[Processes]:
         ProcessGroupError: If another process was lost, or could not be waited for any longer.
     """
     if dist.is_available() and dist.is_initialized():
-        yield Processes(rank=dist.get_rank(), size=dist.get_world_size())
+        processes = Processes(rank=dist.get_rank(), size=dist.get_world_size())
+        with _told_of_lost_processes(processes, timeout_s=timeout_s):
+            yield processes
         return
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -122,7 +143,7 @@ def joined_processes(device: str, *, timeout_s: float) -> Iterator[Processes]:
     processes = Processes(rank=int(os.environ["RANK"]), size=size)
     # Numbers and texts travel over gloo on a GPU too, without waiting for what it has to do.
     backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
-    with told_of_lost_processes(processes, timeout_s=timeout_s):
+    with _told_of_lost_processes(processes, timeout_s=timeout_s):
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
         try:
             yield processes
@@ -131,7 +152,7 @@ def joined_processes(device: str, *, timeout_s: float) -> Iterator[Processes]:
 
 
 @contextmanager
-def told_of_lost_processes(processes: Processes, *, timeout_s: float) -> Iterator[None]:
+def _told_of_lost_processes(processes: Processes, *, timeout_s: float) -> Iterator[None]:
     """Turn what torch says of a lost or silent process into a message that says what to do.
 
     Raises:

@@ -11,11 +11,21 @@ import torch
 from marginface.axes import Tensor
 from marginface.errors import CheckpointWriteError
 from marginface.files import write_atomically
-from marginface.training.build import versions
-from marginface.training.checkpoint import check_same_run, copy_tensors, read_checkpoint
+from marginface.training.checkpoint import (
+    RANDOM,
+    State,
+    all_checkpoints,
+    copy_tensors,
+    read_state,
+    read_tensors,
+    remove,
+)
 from marginface.training.config import TrainConfig
+from marginface.training.describe import versions
+from marginface.training.processes import ALONE, Processes
+from marginface.training.same_run import check_same_run
+from marginface.training.seeds import derive_seed
 
-CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
 RECONSTRUCTION = "reconstruction.safetensors"
 RESULT = "result.json"
@@ -56,20 +66,23 @@ def prepare(run_dir: Path, *, removes_run: bool) -> None:
             f"{run_dir} must be a folder that can be written to, got {cause.strerror or cause}"
         ) from cause
     for part in run_dir.glob(".*.part"):
-        part.unlink(missing_ok=True)
+        remove(part)
     if removes_run:
-        # The checkpoint goes first: a kill in between must not leave it to be gone on from.
-        for name in (CHECKPOINT, RESULT, MODEL, RECONSTRUCTION, CONFIG, "log.jsonl"):
+        # Checkpoints go first: a kill in between must not leave one to be gone on from.
+        for checkpoint in all_checkpoints(run_dir):
+            remove(checkpoint)
+        for name in (RESULT, MODEL, RECONSTRUCTION, CONFIG, "log.jsonl"):
             (run_dir / name).unlink(missing_ok=True)
         shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
 
 
-def write_config(run_dir: Path, config: TrainConfig) -> None:
+def write_config(run_dir: Path, config: TrainConfig, processes: Processes = ALONE) -> None:
     """Write the config, and the versions it ran under, beside the checkpoint."""
     content = {
         "config": config.to_dict(),
         "versions": versions(),
         "threads": torch.get_num_threads(),
+        "processes": processes.size,
     }
     write_atomically(run_dir / CONFIG, json.dumps(content, indent=1) + "\n")
 
@@ -113,40 +126,57 @@ def finished_result(run_dir: Path, identity: dict[str, Any]) -> TrainResult | No
 
 
 def load_checkpoint(
-    run_dir: Path, identity: dict[str, Any], live: dict[str, Tensor], *, device: str
-) -> tuple[int, dict[str, Any]] | None:
-    """Copy the folder's checkpoint into the run, random state included.
+    run_dir: Path,
+    identity: dict[str, Any],
+    live: dict[str, Tensor],
+    split: dict[str, int] | None = None,
+    *,
+    seed: int,
+    device: str,
+    processes: Processes = ALONE,
+) -> State | None:
+    """Copy the folder's newest checkpoint into the run, random state included.
+
+    A process that the run had not when it was saved draws from a stream of its own, which follows
+    from the seed, the step and its rank.
 
     Args:
         run_dir: The run's folder.
         identity: What the checkpoint must be of.
-        live: The run's tensors.
+        live: The run's tensors, as far as this process holds them.
+        split: All rows of the tensors each process holds some rows of, by name.
+        seed: Of the run.
         device: Where the run is.
+        processes: Those of the run; their number may be another than when it was saved.
 
     Returns:
-        The step and the progress to go on from, or nothing if there is no checkpoint.
+        What the checkpoint tells of itself, or nothing if there is none.
 
     Raises:
         CheckpointMismatchError: If it is broken or of another run.
     """
-    path = run_dir / CHECKPOINT
-    if not path.exists():
+    if not (found := all_checkpoints(run_dir)):
         return None
-    checkpoint = read_checkpoint(path)
-    check_same_run(path, checkpoint.identity, identity)
-    states = random_state(device)
-    # The length of a generator's state is a matter of the torch version; it is not compared.
-    drawn = {name: checkpoint.tensors.pop(name) for name in states if name in checkpoint.tensors}
-    copy_tensors(path, checkpoint.tensors, live)
-    torch.set_rng_state(drawn["random/cpu"])
-    if "random/cuda" in drawn:
-        torch.cuda.set_rng_state(drawn["random/cuda"], device)
-    return checkpoint.step, checkpoint.progress
+    state = read_state(found[-1])
+    check_same_run(state.path, state.identity, identity)
+    copy_tensors(state.path, live, split, processes)
+    if processes.rank >= state.processes:
+        torch.manual_seed(derive_seed(seed, f"training/{processes.rank}/{state.step}"))
+        return state
+    drawn = read_tensors(state.path, RANDOM)
+    torch.set_rng_state(drawn[f"{RANDOM}cpu/{processes.rank}"])
+    if (on_gpu := drawn.get(f"{RANDOM}cuda/{processes.rank}")) is not None and _is_gpu(device):
+        torch.cuda.set_rng_state(on_gpu, device)
+    return state
 
 
-def random_state(device: str) -> dict[str, Tensor]:
-    """Return the state of torch's random generators, as bytes."""
-    states = {"random/cpu": torch.get_rng_state()}
-    if torch.device(device).type == "cuda":
-        states["random/cuda"] = torch.cuda.get_rng_state(device)
+def random_state(device: str, processes: Processes = ALONE) -> dict[str, Tensor]:
+    """Return the state of this process's random generators, as bytes."""
+    states = {f"{RANDOM}cpu/{processes.rank}": torch.get_rng_state()}
+    if _is_gpu(device):
+        states[f"{RANDOM}cuda/{processes.rank}"] = torch.cuda.get_rng_state(device)
     return states
+
+
+def _is_gpu(device: str) -> bool:
+    return torch.device(device).type == "cuda"

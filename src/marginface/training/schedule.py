@@ -13,7 +13,7 @@ the run, w `warmup_steps`, f `final_ratio`, p `power`, γ `gamma`.
 
 import math
 
-from marginface.training.config import ScheduleConfig
+from marginface.training.config_parts import ScheduleConfig
 
 
 def rate_at(step: int, *, total: int, schedule: ScheduleConfig) -> float:

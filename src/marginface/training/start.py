@@ -9,7 +9,8 @@ from marginface.data import FaceSet
 from marginface.errors import ModelFileError, WeightsError, unknown_name
 from marginface.files import sha256_of
 from marginface.recognition import load_model, read_contract
-from marginface.training.config import BackboneConfig, TrainConfig
+from marginface.training.config import TrainConfig
+from marginface.training.config_parts import BackboneConfig
 from marginface.weights import PUBLIC_WEIGHTS
 
 SFACE = "sface"

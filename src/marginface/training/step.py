@@ -2,21 +2,25 @@
 
     gradient = (1/N) Σ over all labelled rows of the batch, N their number
 
-whatever the number of micro-batches. The backbone may run under bf16 autocast; features are
-float32 before they meet the head.
+whatever the number of micro-batches, and of processes. The backbone may run under bf16 autocast;
+features are float32 before they meet the head.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Optimizer
 
 from marginface.axes import Float, Int, Tensor, UInt8
 from marginface.data import to_float
 from marginface.heads import IdentityHead
 from marginface.training.branch import Branch, watching
+from marginface.training.processes import ALONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,7 @@ def take_step(
     images: UInt8[Tensor, "batch 3 height width"],
     labels: Int[Tensor, " batch"],
     *,
+    processes: Processes = ALONE,
     accumulate: int = 1,
     clip_norm: float | None = None,
     uses_bf16: bool = False,
@@ -55,11 +60,14 @@ def take_step(
     """Compute the gradient of the batch and move the weights, unless anything is not finite.
 
     Args:
-        backbone: The network, in the mode it is to be trained in.
+        backbone: The network, in the mode it is to be trained in; on several processes the one
+            that averages its gradient over them.
         head: Called with features, labels and `reduction="sum"`.
         optimizer: Its rates are set already.
-        images: The batch as stored, on the network's device.
+        images: The batch as stored, on the network's device; of several processes each has its
+            part.
         labels: -1 is left out.
+        processes: Those that take the step together.
         accumulate: Micro-batches to split the batch into.
         clip_norm: Largest norm of the backbone's gradient; nothing for no limit.
         uses_bf16: Whether the backbone runs under autocast.
@@ -70,33 +78,35 @@ def take_step(
     optimizers: list[Optimizer] = [optimizer] if branch is None else [optimizer, branch.optimizer]
     for one in optimizers:
         one.zero_grad(set_to_none=True)
-    labelled = max(1, int((labels >= 0).sum()))
+    labelled = max(1.0, processes.total(float((labels >= 0).sum()))[0])
     loss, statistics, row = 0.0, dict[str, float](), 0
     parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
     for some_images, some_labels in parts:
         part = len(some_labels) / len(labels)
-        inputs = to_float(some_images)
-        if channels_last:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        autocast = torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=uses_bf16)
-        with autocast, watching(branch) as seen:
-            features = backbone(inputs).float()
-        value = head(features, some_labels, reduction="sum") / labelled
-        terms = dict(head.last_statistics)
-        if branch is not None:
-            extra = branch.terms(inputs, some_labels, seen, head, share=share)
-            value = sum((part * term for term in extra.values()), value)
-            terms |= extra
-        _add_statistics(statistics, terms, share=part)
-        loss += float(value.detach())
-        if not math.isfinite(loss):
-            broken = [row + position for position in _broken_rows(features)]
-            return _not_finite(loss, math.nan, broken)
-        value.backward()
+        is_last = row + len(some_labels) == len(labels)
+        inputs = _inputs(some_images, head, channels_last=channels_last)
+        with _averaging(backbone, is_last=is_last):
+            autocast = torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=uses_bf16)
+            with autocast, watching(branch) as seen:
+                features = backbone(inputs).to(head.prototypes.dtype)
+            _undo_mean(features, processes)
+            value = head(features, some_labels, reduction="sum") / labelled
+            terms = dict(head.last_statistics)
+            if branch is not None:
+                extra = branch.terms(inputs, some_labels, seen, head, share=share)
+                value = sum((part * term for term in extra.values()), value)
+                terms |= extra
+            _add_statistics(statistics, terms, share=part)
+            loss += float(value.detach())
+            if not math.isfinite(loss):
+                broken = [row + position for position in _broken_rows(features)]
+                return _not_finite(loss, math.nan, broken)
+            value.backward()
         row += len(some_labels)
     gradient_norm = _clip(backbone, clip_norm)
     judged = [head] if branch is None else [head, branch.networks]
-    if not (math.isfinite(gradient_norm) and all(map(_has_finite_gradients, judged))):
+    is_finite = math.isfinite(gradient_norm) and all(map(_has_finite_gradients, judged))
+    if processes.highest(not is_finite)[0]:
         return _not_finite(loss, gradient_norm, [])
     for one in optimizers:
         one.step()
@@ -107,6 +117,33 @@ def take_step(
         broken_rows=[],
         is_finite=True,
     )
+
+
+def _inputs(
+    images: UInt8[Tensor, "batch 3 height width"], head: IdentityHead, *, channels_last: bool
+) -> Tensor:
+    inputs = to_float(images).to(head.prototypes.dtype)
+    return inputs.contiguous(memory_format=torch.channels_last) if channels_last else inputs
+
+
+@contextmanager
+def _averaging(backbone: nn.Module, *, is_last: bool) -> Iterator[None]:
+    """Let the gradients of several processes meet once a step, after its last micro-batch."""
+    if isinstance(backbone, DistributedDataParallel) and not is_last:
+        with backbone.no_sync():
+            yield
+    else:
+        yield
+
+
+def _undo_mean(features: Tensor, processes: Processes) -> None:
+    """Multiply their gradient by the number of processes, over which it will be averaged.
+
+    The head gives each process the gradient of one value, the mean over all rows of all processes;
+    so the backbone's is the sum of what the processes find, and not its mean.
+    """
+    if processes.size > 1 and features.requires_grad:
+        features.register_hook(lambda gradient: gradient * processes.size)  # type: ignore[no-untyped-call]
 
 
 def _clip(backbone: nn.Module, limit: float | None) -> float:

@@ -1,0 +1,197 @@
+"""The parts of a run's description: network, loss, head, data, descent and schedule.
+
+Each checks its own fields when it is made; what must hold between them is the matter of `config`.
+"""
+
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Literal, get_args
+
+from marginface.data import Augmentation
+from marginface.errors import unknown_name
+from marginface.heads.precision import PRECISIONS
+
+Option = int | float | str | bool | tuple[int, ...] | tuple[float, ...]
+ScheduleKind = Literal["step", "polynomial", "cosine", "constant"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """Say which network maps a picture to a feature.
+
+    Args:
+        name: A name of the table of backbones.
+        dim: Length of a feature.
+        input_size: Side of the square input, in pixels; packed pictures are resized to it.
+        options: Further keywords of the network's constructor.
+        weights: Where training starts from: a name of the table of public weights (`sface`), the
+            path of a model file or of an ONNX file of that network, or nothing for weights drawn
+            from the seed.
+    """
+
+    name: str = "iresnet18"
+    dim: int = 512
+    input_size: int = 112
+    options: dict[str, Option] = field(default_factory=dict)
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least("backbone.dim", self.dim, 1)
+        at_least("backbone.input_size", self.input_size, 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Say which loss trains the network.
+
+    Args:
+        name: A name of the table of losses.
+        options: Keywords of the loss, such as `scale` or `margin_rad`.
+    """
+
+    name: str = "arcface"
+    options: dict[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """Say how the class vectors are held.
+
+    Args:
+        chunk: Classes handled at a time; nothing for all of them at once up to 20,000 classes,
+            and 2,048 at a time beyond.
+        sample_rate: Share of the classes a step visits, in (0, 1]; those of the batch always are.
+        precision: Of the products with the class vectors, a name of the head's table.
+        updates_in_walk: Whether class vectors move inside the backward pass, so that not even
+            their gradient is stored.
+    """
+
+    chunk: int | None = None
+    sample_rate: float = 1.0
+    precision: str = "float32"
+    updates_in_walk: bool = False
+
+    def __post_init__(self) -> None:
+        at_least("head.chunk", self.chunk, 1)
+        one_of("head.precision", self.precision, tuple(PRECISIONS))
+        if not 0 < self.sample_rate <= 1:
+            raise ValueError(f"head.sample_rate must lie in (0, 1], got {self.sample_rate}")
+        if self.sample_rate < 1 and not self.updates_in_walk:
+            raise ValueError(
+                "head.sample_rate below 1 must go with head.updates_in_walk, got "
+                f"{self.sample_rate} without it; any other way momentum moves the classes left out"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Say what is learnt from.
+
+    Args:
+        path: Aligned pictures of people: a pack, a .rec, WebDataset shards or Parquet files.
+        identities: A file with one identity a line; nothing for all of the set.
+        augmentation: What is done to the pictures while training.
+        workers: Threads that prepare batches ahead; 0 prepares them in the training thread.
+    """
+
+    path: Path
+    identities: Path | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        at_least("data.workers", self.workers, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Describe stochastic gradient descent.
+
+    Args:
+        lr: Learning rate of the backbone's last stage, before the schedule.
+        momentum: In [0, 1).
+        weight_decay: Added to the gradient as this share of the weight.
+        decay_norm_and_bias: Whether norm layers and biases decay too.
+        nesterov: Whether the momentum looks ahead.
+    """
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = True
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        positive("optimizer.lr", self.lr)
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"optimizer.momentum must lie in [0, 1), got {self.momentum}")
+        if not (isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(
+                f"optimizer.weight_decay must be 0 or a finite number above, "
+                f"got {self.weight_decay}"
+            )
+        if self.nesterov and self.momentum == 0:
+            raise ValueError(
+                "optimizer.nesterov needs a momentum, got optimizer.momentum 0; set it to 0.9"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Describe how the learning rate moves over the optimiser's steps.
+
+    Args:
+        kind: `step` multiplies by `gamma` at each milestone; `polynomial` and `cosine` fall to
+            `final_ratio`; `constant` stays.
+        warmup_steps: Steps over which the rate rises linearly from almost nothing.
+        milestones: Shares of the whole run, in (0, 1), rising.
+        gamma: What a milestone multiplies the rate by.
+        power: Of the polynomial; 1 is a straight line.
+        final_ratio: The rate at the end, as a share of the highest.
+    """
+
+    kind: ScheduleKind = "polynomial"
+    warmup_steps: int = 0
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    power: float = 1.0
+    final_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        one_of("schedule.kind", self.kind, get_args(ScheduleKind))
+        at_least("schedule.warmup_steps", self.warmup_steps, 0)
+        positive("schedule.power", self.power)
+        positive("schedule.gamma", self.gamma)
+        if not 0 <= self.final_ratio <= 1:
+            raise ValueError(f"schedule.final_ratio must lie in [0, 1], got {self.final_ratio}")
+        if any(not 0 < share < 1 for share in self.milestones):
+            raise ValueError(
+                f"schedule.milestones must be shares of the run in (0, 1), got "
+                f"{list(self.milestones)}; for step 60 of 100 pass 0.6"
+            )
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"schedule.milestones must rise, got {list(self.milestones)}")
+        if bool(self.milestones) != (self.kind == "step"):
+            raise ValueError(
+                "schedule.milestones must be given for schedule.kind 'step' and for no other, got "
+                f"{list(self.milestones)} with {self.kind!r}"
+            )
+
+
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a value outside a table of names."""
+    if value not in known:
+        raise unknown_name(name, value, known)
+
+
+def positive(name: str, value: float | None) -> None:
+    """Refuse a number that is not finite and above 0; nothing is fine."""
+    if value is not None and not (isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a finite number above 0, got {value}")
+
+
+def at_least(name: str, value: int | None, least: int) -> None:
+    """Refuse a number below `least`; nothing is fine."""
+    if value is not None and value < least:
+        raise ValueError(f"{name} must be {least} or more, got {value}")
