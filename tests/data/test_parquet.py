@@ -1,9 +1,13 @@
 """Parquet: foreign columns, row groups, and pyarrow that is not there."""
 
 import sys
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from marginface.data import convert_faces, open_encoded
@@ -47,6 +51,26 @@ def test_several_files_and_many_groups(tmp_path: Path) -> None:
     assert list(faces.stored(range(12))) == PICTURES
     # A name that does not begin with the identity is made anew.
     assert faces.names[:2] == ["a/a_000000000.jpg", "b/7.png"]
+
+
+class _Sleepy(OrderedDict[int, Any]):
+    """A dict that lets the other threads run whenever it has taken something."""
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        super().__setitem__(key, value)
+        time.sleep(1e-3)
+
+
+def test_threads_may_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one row group kept, so that one thread drops what another is about to look at."""
+    monkeypatch.setattr("marginface.data.parquet.OrderedDict", _Sleepy)
+    monkeypatch.setattr("marginface.data.parquet._GROUPS_KEPT", 1)
+    columns = {"image": PICTURES, "label": [1] * 12}
+    faces = open_parquet(write(tmp_path / "a.parquet", columns, group=1))
+    orders = [np.random.default_rng(seed).permutation(12) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        for order, contents in zip(orders, pool.map(faces.stored, orders), strict=True):
+            assert list(contents) == [PICTURES[row] for row in order.tolist()]
 
 
 def test_names_that_stand_twice_are_found_when_converting(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@
 Foreign files need `image`, and `identity` or `label`. Needs pyarrow, the extra `parquet`.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ class ParquetStore:
                     counts.append(opened.metadata.row_group(group).num_rows)
         self._begins = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
 
     def contents(self, rows: Rows) -> Sequence[Stored]:
         """Return the stored pictures of some rows."""
@@ -81,16 +83,18 @@ class ParquetStore:
         return [self._content(group, place) for group, place in pairs]
 
     def _content(self, group: int, place: int) -> bytes:
-        if group in self._kept:
-            self._kept.move_to_end(group)
-        else:
-            file, number = self._groups[group]
-            with _opened(self._arrow, file) as opened:
-                column = opened.read_row_group(number, columns=["image"]).column("image")
-            self._kept[group] = column.combine_chunks()
+        # A loader's threads read together, and each may push out what another looks at.
+        with self._lock:
+            column = self._kept.pop(group, None)
+            if column is None:
+                file, number = self._groups[group]
+                with _opened(self._arrow, file) as opened:
+                    table = opened.read_row_group(number, columns=["image"])
+                column = table.column("image").combine_chunks()
+            self._kept[group] = column
             if len(self._kept) > _GROUPS_KEPT:
                 self._kept.popitem(last=False)
-        value = self._kept[group][place].as_py()
+        value = column[place].as_py()
         found = value.get("bytes") if isinstance(value, dict) else value
         # An empty picture is refused with its name, when it is decoded.
         return found if isinstance(found, bytes) else b""
