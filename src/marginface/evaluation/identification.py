@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from marginface.errors import UndefinedRateError, unknown_name
-from marginface.evaluation.gallery_search import Searches, search_gallery
+from marginface.evaluation.gallery_search import Searches, entries_by_person, search_gallery
 from marginface.evaluation.scores import FAILED
 from marginface.evaluation.verification import COUNT_NUDGE
 
@@ -142,14 +142,13 @@ def older_point(
     Raises:
         ValueError: If a probe's person does not stand in the galleries exactly once.
     """
-    people, entries = np.unique(gallery_identity, return_counts=True)
     asked = np.asarray(probe_identity)
-    place = np.searchsorted(people, asked).clip(max=people.size - 1)
-    found = np.where(people[place] == asked, entries[place], 0)
-    if (found != 1).any():
-        row = int(np.argmax(found != 1))
+    codes, _, starts = entries_by_person(asked, np.asarray(gallery_identity))
+    entries = np.where(codes >= 0, np.diff(starts)[codes], 0)
+    if (entries != 1).any():
+        row = int(np.argmax(entries != 1))
         raise ValueError(
-            f"rule older needs every probe's person in the galleries once, got {found[row]} "
+            f"rule older needs every probe's person in the galleries once, got {entries[row]} "
             f"entries of {asked[row]}"
         )
     searches = search_gallery(
