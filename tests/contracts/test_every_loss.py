@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -176,6 +177,27 @@ def test_chunked_equals_dense(name: str, options: dict, chunk: int, batch: int, 
     dense = run(head_for(make_loss(name, **options), prototypes), features, labels)
     streamed = run(head_for(make_loss(name, **options), prototypes, chunk), features, labels)
     assert_same(streamed, dense, 1e-11)
+
+
+@every_case
+def test_others_are_elementwise_and_leave_the_cosines_alone(name: str, options: dict) -> None:
+    """A streaming head hands out one buffer, and reads the slope as a single number if told so."""
+    loss = make_loss(name, **options).eval()
+    generator = torch.Generator().manual_seed(1)
+    cosines = torch.rand(4, 6, generator=generator, dtype=torch.float64) * 2 - 1
+    norms = torch.linspace(5, 40, 4, dtype=torch.float64)
+    own = OwnClass(cosines[:, 0].clone(), norms, dim=8)
+    own = replace(own, state=loss.observe(own.cosine, norms))
+    own = replace(own, prepared=loss.prepare(own))
+    before = cosines.clone()
+    leaf = cosines.requires_grad_()
+    terms = loss.others(leaf, own)
+    assert torch.equal(cosines, before)
+    assert terms.data_ptr() != cosines.data_ptr()
+    torch.testing.assert_close(loss.others(leaf[:, 2:4], own), terms[:, 2:4])
+    (slopes,) = torch.autograd.grad(terms.sum(), leaf)
+    if loss.slope_of_others is not None:
+        torch.testing.assert_close(slopes, torch.full_like(slopes, loss.slope_of_others))
 
 
 ZERO_MARGIN = {

@@ -9,8 +9,8 @@ A head calls it once per batch, in this order:
     pooled  = log Σ_j e^{terms_j}  or  Σ_j terms_j    as `loss.pool` says
     rows    = loss.row_losses(target, pooled, own)    and the head takes their mean
 
-`pooled` is all that crosses slices of the classes, so a head may stream or shard them and stay
-exact. A loss whose terms are not of single rows may ask for more; the others pay nothing for it:
+`pooled` is all that crosses slices of the classes, so a head streams, shards or samples them and
+stays exact. A loss whose terms are not of single rows may ask for more; the others pay nothing for it:
 
     prepared      = loss.prepare(own)                 a number per row, once, for all slices
     proxy rows    `has_proxy_rows`: every class present in the batch once more, its unit prototype
@@ -101,7 +101,11 @@ class Loss(nn.Module, ABC):
     def others(
         self, cosines: Float[Tensor, "batch classes"], own: OwnClass
     ) -> Float[Tensor, "batch classes"]:
-        """Return the other classes' terms, elementwise; rounding may put cosines just beyond ±1."""
+        """Return the other classes' terms, elementwise, in a tensor of their own.
+
+        Rounding may put cosines just beyond ±1. The cosines are the head's buffer: they must stay
+        as they are, and terms that shared their memory would be overwritten.
+        """
 
     @abstractmethod
     def row_losses(
