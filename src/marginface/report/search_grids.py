@@ -27,7 +27,7 @@ def open_set_grid(judged_on: str, systems: Sequence[System]) -> Grid:
     """Return FNIR at each FPIR, a row for each system, gallery and rule."""
     targets = sorted({p["target"] for s in systems for p in s.result["fnir_at_fpir"]}, reverse=True)
     rows: list[tuple[str, tuple[Cell, ...]]] = []
-    # Galleries, rules and systems with equally many strangers share a caution: it is said once.
+    # Rules, galleries and systems with equally many strangers share a caution: it is said once.
     cautions: dict[str, dict[str, None]] = {}
     refusals = []
     for system in systems:
@@ -39,7 +39,7 @@ def open_set_grid(judged_on: str, systems: Sequence[System]) -> Grid:
             key = f"{system.name}, gallery {point['gallery']}, rule {point['rule']}"
             table.setdefault(key, {})[point["target"]] = point
             if point.get("caution"):
-                where = f"{system.name} at FPIR {100 * point['target']:g} %"
+                where = f"{system.name}, gallery {point['gallery']}, FPIR {100 * point['target']:g} %"
                 cautions.setdefault(point["caution"], {})[where] = None
         rows += [
             (name, tuple(rate_cell(points.get(target), "fnir") for target in targets))
