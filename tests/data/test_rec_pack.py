@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from marginface.data import BatchLoader
+from marginface.data import BatchLoader, EncodedFaces
 from marginface.data.rec_pack import open_rec
 from marginface.errors import DataError
 from tests.data.records import MAGIC, write_rec
@@ -34,6 +36,35 @@ def test_pictures_and_labels(
     assert faces.names[4:6] == ["0000001/0000001_0001.jpg", "0000001/0000001_0002.jpg"]
     assert faces.meta["has_header"] is has_header
     assert [bytes(content) for content in faces.stored([7, 2])] == [pictures[7], pictures[2]]
+
+
+@pytest.fixture(scope="module", params=[{}, {2: MAGIC * 9, 5: b"x" + MAGIC}])
+def written(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[EncodedFaces, list[bytes]]:
+    """A set of 12 pictures, without and with records that are cut, and its pictures."""
+    path = tmp_path_factory.mktemp("rec") / "a.rec"
+    pictures = write_rec(path, extra=request.param)
+    return open_rec(path), pictures
+
+
+@given(rows=st.lists(st.integers(-12, 11), max_size=20), data=st.data())
+def test_records_are_a_sequence(
+    written: tuple[EncodedFaces, list[bytes]], rows: list[int], data: st.DataObject
+) -> None:
+    faces, pictures = written
+    found, expected = faces.stored(rows), [pictures[row] for row in rows]
+    assert [bytes(content) for content in found] == expected
+    assert len(found) == len(expected)
+    part = data.draw(st.slices(len(rows)))
+    assert [bytes(content) for content in found[part]] == expected[part]
+    if rows:
+        place = data.draw(st.integers(-len(rows), len(rows) - 1))
+        assert bytes(found[place]) == expected[place]
+    with pytest.raises(IndexError):
+        found[len(rows)]
+    with pytest.raises(IndexError):
+        faces.stored([*rows, 12])
 
 
 def test_pictures_come_in_the_order_of_their_keys(tmp_path: Path) -> None:
