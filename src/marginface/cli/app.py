@@ -33,6 +33,7 @@ app.command(data)
 # A command's module is read when it is called, so that `--help` does not wait for torch.
 app.command("marginface.cli.demo:demo", name="demo")
 app.command("marginface.cli.train:train", name="train")
+app.command("marginface.cli.export:export", name="export")
 app.command("marginface.cli.compare:compare", name="compare")
 app.command("marginface.cli.evaluate:evaluate", name="evaluate")
 app.command("marginface.cli.losses:losses", name="losses")

@@ -1,5 +1,6 @@
 """`marginface train`: one run."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.overrides import apply_overrides, overrides_class, pick
 from marginface.recipes import RECIPES
 from marginface.recipes import smoke as smoke_scale
-from marginface.training import TrainConfig
+from marginface.training import TrainConfig, launch
 from marginface.training import train as run_training
 
 Overrides: Any = overrides_class(TrainConfig, hidden=frozenset({"data.path"}))
@@ -27,6 +28,9 @@ def train(
         bool,
         Parameter(help="Shrink the recipe to minutes, to see that it runs.", negative=""),
     ] = False,
+    nproc: Annotated[
+        int, Parameter(help="Processes on this machine that share the batch and the classes.")
+    ] = 1,
     restart: Annotated[bool, Parameter(help="Throw away what OUT holds.", negative="")] = False,
     json: Json = None,
 ) -> None:
@@ -44,6 +48,10 @@ def train(
         marginface train celeb.pack runs/long --epochs 60 --optimizer.lr 0.05
 
         marginface train celeb.pack runs/smoke --recipe adaface-r50-casia --smoke
+
+        marginface train celeb.pack runs/two --nproc 2
+
+        torchrun --nnodes 2 --nproc-per-node 8 --no-python marginface train celeb.pack runs/many
     """
     settings = pick("recipe", recipe, RECIPES)(data)
     if smoke:
@@ -52,9 +60,15 @@ def train(
             settings = replace(settings, steps=None, epochs=config.epochs)
     settings = apply_overrides(settings, config)
     settings = replace(settings, data=replace(settings.data, path=data))
-    if smoke:
+    is_first = os.environ.get("RANK", "0") == "0"  # of those torchrun started
+    if smoke and is_first:
         say(f"smoke run of {recipe}: it shows that the recipe runs, and its numbers mean nothing")
-    result = run_training(settings, out, resume=not restart)
+    if nproc == 1:
+        result = run_training(settings, out, resume=not restart)
+    else:
+        result = launch(settings, out, processes=nproc, resume=not restart)
+    if not is_first:
+        return
     record = {
         "model": str(result.model_path),
         "steps": result.steps,

@@ -9,7 +9,9 @@ from marginface.training.config_parts import (
     OptimizerConfig,
     ScheduleConfig,
 )
+from marginface.training.export import export_model
 from marginface.training.interrupts import TrainingInterrupted
+from marginface.training.launch import launch
 from marginface.training.loop import train
 from marginface.training.rundir import TrainResult, read_config
 from marginface.training.runlog import read_log
@@ -24,6 +26,8 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "TrainingInterrupted",
+    "export_model",
+    "launch",
     "read_config",
     "read_log",
     "train",

@@ -8,7 +8,7 @@ summed from process 0 up, wherever it lies.
 Source: Li et al., "PyTorch Distributed", VLDB 2020, arXiv:2006.15704, for buckets.
 """
 
-from typing import Any
+import warnings
 
 import torch
 import torch.distributed as dist
@@ -27,12 +27,15 @@ def with_mean_gradient(backbone: nn.Module, *, broadcasts_buffers: bool) -> Dist
         broadcasts_buffers: Whether process 0's running statistics go to all before each pass, as
             they must where each process computes its own.
     """
-    parallel = DistributedDataParallel(backbone, broadcast_buffers=broadcasts_buffers)
+    with warnings.catch_warnings():
+        # Newer torch has another name for it, which older torch does not know.
+        warnings.filterwarnings("ignore", category=FutureWarning, message=".*broadcast_buffers")
+        parallel = DistributedDataParallel(backbone, broadcast_buffers=broadcasts_buffers)
     parallel.register_comm_hook(None, _mean_in_order)
     return parallel
 
 
-def _mean_in_order(state: object, bucket: Any) -> Future[Tensor]:
+def _mean_in_order(state: object, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
     flat = bucket.buffer()
     done: Future[Tensor] = Future()
     done.set_result(mean_in_order(flat))
@@ -54,5 +57,5 @@ def mean_in_order(flat: Tensor) -> Tensor:
     for row in rows[1:]:
         mine += row
     mine /= size
-    dist.all_gather_into_tensor(parts, mine)
+    dist.all_gather(list(parts.view(size, -1)), mine)
     return parts[: flat.numel()]
