@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from marginface.data import BatchLoader, EncodedFaces
 from marginface.data.rec_pack import open_rec
@@ -178,6 +179,26 @@ def test_a_network_trains_on_it_as_on_a_pack(tmp_path: Path) -> None:
     assert open_rec(path).fingerprint == faces.fingerprint
     with pytest.raises(DataError, match="identities must name some of"):
         faces.subset({"nobody"})
+
+
+@pytest.mark.parametrize("cache_bytes", [1 << 20, 0])
+def test_a_loader_decodes_once_where_memory_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_bytes: int
+) -> None:
+    write_rec(tmp_path / "a.rec")
+    faces = open_rec(tmp_path / "a.rec")
+    decoded: list[int] = []
+    read = faces.read
+
+    def counted(indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        decoded.extend(indices.tolist())
+        return read(indices)
+
+    monkeypatch.setattr(faces, "read", counted)
+    with BatchLoader(faces, batch_size=4, workers=0, cache_bytes=cache_bytes) as loader:
+        for _ in range(9):
+            next(loader)
+    assert sorted(decoded) == sorted(list(range(12)) * (1 if cache_bytes else 3))
 
 
 def test_mirrored_pictures_and_a_broken_one(tmp_path: Path) -> None:
