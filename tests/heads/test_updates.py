@@ -1,5 +1,7 @@
 """Descent inside the walk equals the optimiser after it, step for step."""
 
+import copy
+
 import pytest
 import torch
 from torch.optim import SGD, Adam
@@ -54,6 +56,18 @@ def test_equals_the_optimizer_after_the_walk(name: str, chunk: int | None) -> No
         atol=1e-10,
     )
     assert one.prototypes.grad is None
+
+
+def test_follows_an_optimizer_that_loaded_its_state() -> None:
+    """Loading gives it new groups and a new momentum; both must be the ones that are used."""
+    one, two = head_of("arcface", chunk=3), head_of("arcface")
+    inside, after = optimizer_of(one), optimizer_of(two)
+    one.update_in_walk(inside)
+    for head, optimizer in ((one, inside), (two, after)):
+        descend(head, optimizer)
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        descend(head, optimizer)
+    torch.testing.assert_close(one.prototypes, two.prototypes, rtol=1e-10, atol=1e-10)
 
 
 def test_without_momentum_nothing_is_kept() -> None:

@@ -36,18 +36,15 @@ class InWalkSGD:
                 f"updates in the walk need torch.optim.SGD, got {type(optimizer).__name__}; "
                 "leave them out and let it step as usual"
             )
-        groups = [g for g in optimizer.param_groups if any(p is prototypes for p in g["params"])]
-        if not groups:
-            raise ValueError("the optimizer must hold head.prototypes, got one without them")
-        for name, plain in (("nesterov", False), ("maximize", False), ("dampening", 0)):
-            if groups[0][name] != plain:
-                raise ValueError(
-                    f"updates in the walk need {name}={plain}, got {groups[0][name]}; leave them "
-                    "out and let the optimizer step as usual"
-                )
         self.prototypes = prototypes
         self.optimizer = optimizer
-        self.group = groups[0]
+        group = self._group()
+        for name, plain in (("nesterov", False), ("maximize", False), ("dampening", 0)):
+            if group[name] != plain:
+                raise ValueError(
+                    f"updates in the walk need {name}={plain}, got {group[name]}; leave them out "
+                    "and let the optimizer step as usual"
+                )
 
     def begin(self, own: Int[Tensor, " present"]) -> "WalkUpdate":
         """Return the update of one step.
@@ -55,11 +52,18 @@ class InWalkSGD:
         Args:
             own: The classes present in the batch, rising, by row of the prototypes.
         """
-        return WalkUpdate(self.prototypes.detach(), self._velocity(), self.group, own)
+        group = self._group()
+        velocity = self._velocity() if group["momentum"] else None
+        return WalkUpdate(self.prototypes.detach(), velocity, group, own)
 
-    def _velocity(self) -> Tensor | None:
-        if not self.group["momentum"]:
-            return None
+    def _group(self) -> dict[str, Any]:
+        """Return the group of the class vectors; loading a state gives an optimiser new ones."""
+        for group in self.optimizer.param_groups:
+            if any(parameter is self.prototypes for parameter in group["params"]):
+                return group
+        raise ValueError("the optimizer must hold head.prototypes, got one without them")
+
+    def _velocity(self) -> Tensor:
         state = self.optimizer.state[self.prototypes]
         if state.get("momentum_buffer") is None:
             # Zeros move the first step as no momentum does.
