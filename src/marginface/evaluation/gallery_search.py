@@ -18,7 +18,7 @@ from marginface.evaluation.scores import FAILED
 # Scores of one block of probes with the gallery: 8 MiB of float32, read again while in the cache.
 BLOCK = 1 << 21
 # Probes of a block where the gallery is so large that fewer would fit: products of few rows crawl.
-LEAST = 32
+LEAST = 128
 
 Scores = NDArray[np.floating[Any]]
 Codes = NDArray[np.int64]
@@ -70,16 +70,16 @@ def search_gallery(
     codes, order, starts = entries_by_person(
         np.asarray(probe_identity), np.asarray(gallery_identity)
     )
-    gallery = gallery[order]
+    if (np.diff(order) != 1).any():
+        gallery = gallery[order]
     failed = ~gallery.any(axis=1)
-    wide = np.ascontiguousarray(gallery.T)
     count = len(probes)
     own, other = np.full((2, count), FAILED, dtype=np.result_type(probes, gallery))
     rank = np.zeros(count, dtype=np.int64)
     kept = np.empty(0, dtype=own.dtype)
     buffer = np.empty((_rows_of_block(count, len(gallery)), len(gallery)), dtype=own.dtype)
     for rows in _blocks(count, len(buffer)):
-        products = np.matmul(probes[rows], wide, out=buffer[: rows.stop - rows.start])
+        products = np.matmul(probes[rows], gallery.T, out=buffer[: rows.stop - rows.start])
         products[:, failed] = FAILED
         products[~probes[rows].any(axis=1)] = FAILED
         _read_block(products, codes[rows], starts, own[rows], other[rows], rank[rows])
