@@ -218,6 +218,8 @@ def test_megaface(photos, model, tmp_path):
     folders = ("--images", photos, "--distractor-images", tmp_path / "flickr", "--aligned")
     record = judged(tmp_path, *call, *noises, "--model", model, *folders)
     assert [row["distractors"] for row in record["identification"]] == [10, 39]
+    assert record["verification"]["pairs"] == {"mated": 18, "nonmated": 18 * 39}
+    assert "give at least 1,000,000" in record["verification"]["refused"]["fnmr_at_fmr_0.000001"]
     assert record["noises_removed"] == {"probes": 0, "distractors": 1}
     # Ready features have a row for the noise too, which is left out just the same.
     recognizer = Recognizer.load(model)

@@ -291,6 +291,15 @@ def megaface_record():
             }
             for n, size in enumerate((10, 100, 1_000, 10_000, 100_000, 1_000_000))
         ],
+        "verification": {
+            "protocol": "megaface 1:1",
+            "metrics": {"fnmr_at_fmr_0.000001": {"value": 0.03, "low": 0.02, "high": 0.05}},
+            "refused": {},
+            "cautions": {"fnmr_at_fmr_0.000001": "rests on little"},
+            "pairs": {"mated": 75_801, "nonmated": 3_530_000_000},
+            "identities": 80,
+            "failure_to_acquire": 0.0,
+        },
         "probes": 3530,
         "pairs": 151_602,
         "noises_removed": {"probes": 0, "distractors": 0},

@@ -52,6 +52,7 @@ def test_rates_have_the_words_of_the_standard_on_their_axes(figure):
         Line(name="perfect", x=[0.0, 0.0, 1.0], y=[1.0, 0.0, 0.0], is_curve=True),
         Line(name="all wrong", x=[0.5], y=[1.0], low=[1.0], high=[1.0]),
         Line(name="one at nought", x=[0.0], y=[0.0]),
+        Line(name="one in a million", x=[1e-6], y=[0.03], low=[0.02], high=[0.05]),
     ],
 )
 def test_extreme_rates_can_be_drawn(figure, line):

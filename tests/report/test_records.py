@@ -21,7 +21,7 @@ JUDGED = {"model": "sface", "metrics": METRICS, "pairs": {"mated": 1, "nonmated"
     [
         (COMPARED, "comparison"),
         (JUDGED, "verification"),
-        ({"cmc": {"1": 0.5}, "fnir_at_fpir": [], "refused": {}}, "identification"),
+        ({"cmc": {"1": {"value": 0.5}}, "fnir_at_fpir": [], "refused": {}}, "identification"),
         (made_up.megaface_record(), "identification"),
     ],
 )
@@ -71,11 +71,16 @@ def test_every_loss_reference_and_search_is_a_system():
         ("sface", "val", "study"),
         ("sface", "mine", "mine"),
     ]
-    searched = {"protocol": "ijbc 1:N", "cmc": {"1": 1.0}, "fnir_at_fpir": [], "refused": {}}
+    searched = {"protocol": "ijbc 1:N", "cmc": {"1": {"value": 1.0}}, "fnir_at_fpir": [], "refused": {}}
     both = systems_of({"c": {**JUDGED, "protocol": "ijbc 1:1", "identification": searched}})
     assert [(s.kind, s.judged_on) for s in both] == [
         ("verification", "ijbc 1:1"),
         ("identification", "ijbc 1:N"),
+    ]
+    both = systems_of({"mega": made_up.megaface_record()})
+    assert [(s.kind, s.judged_on, s.name) for s in both] == [
+        ("verification", "megaface 1:1", "mega"),
+        ("identification", "megaface", "mega"),
     ]
 
 

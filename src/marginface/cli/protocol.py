@@ -126,10 +126,11 @@ def megaface(
         Literal["float32", "bfloat16", "int8"],
         Parameter(help="Arithmetic of the search; changes its speed only."),
     ] = "float32",
+    fmr: Fmr = (1e-6,),
     draws: Draws | None = None,
     json: Json = None,
 ) -> None:
-    """Judge MegaFace: identification among more and more distractors, noises left out.
+    """Judge MegaFace: identification among, and verification against distractors; without noises.
 
     Features have a row for every listed picture, probes before distractors, noises included.
 
@@ -166,6 +167,7 @@ def megaface(
         rows,
         ranks=ranks,
         products=products,
+        fmr_targets=fmr,
         removed=removed,
         seed=draws.seed,
         resamples=draws.resamples,

@@ -10,5 +10,8 @@ from marginface.report import evaluation_table, grid_tables, grids_of, systems_o
 def protocol_tables(record: dict[str, Any]) -> list[RenderableType]:
     """Return 1:1 rates, public figures, CMC, FNIR at FPIR, distractors: whichever there is."""
     grids = [grid for grid in grids_of(systems_of({"this": record})) if grid.part != "verification"]
-    verified: list[RenderableType] = [evaluation_table(record)] if "metrics" in record else []
-    return [*verified, *grid_tables(grids)]
+    verified = record.get("verification", record)
+    if "metrics" in verified:
+        origin = {key: record[key] for key in ("model", "features") if key in record}
+        return [evaluation_table(verified | origin), *grid_tables(grids)]
+    return [*grid_tables(grids)]

@@ -2,9 +2,10 @@
 
 from marginface.protocols.features import load_features
 from marginface.protocols.galleries import gallery_tables, megaface_lists, tinyface_lists
-from marginface.protocols.gallery_figures import gallery_record, megaface_record
+from marginface.protocols.gallery_figures import gallery_record
 from marginface.protocols.ijb import read_faces, read_pairs, read_search
 from marginface.protocols.ijb_figures import fuse, identification_record, verification_record
+from marginface.protocols.megaface_figures import megaface_record
 from marginface.protocols.pair_figures import pair_record
 from marginface.protocols.pair_lists import (
     ListedPairs,

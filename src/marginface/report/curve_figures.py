@@ -83,12 +83,13 @@ def roc_figure(lines: Sequence[Line]) -> str:
         figure = new_figure(6.6, 4.6)
         axes = figure.subplots()
         axes.set_xscale("log")
+        # Before anything is drawn: a single point has no extent to fit an axis to.
+        axes.set_xlim(100 * lowest, 100)
         for line in lines:
             across = [100 * max(rate, lowest) for rate in line.x]
             true = [100 * (1 - rate) for rate in line.y]
             low, high = ([100 * (1 - rate) for rate in ends] for ends in (line.high, line.low))
             _draw(axes, line, across, true, low, high)
-        axes.set_xlim(100 * lowest, 100)
         ticks = [10.0**power for power in range(-4, 3) if 10.0**power >= 100 * lowest]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_ylim(_bottom(lines), 101)

@@ -124,6 +124,10 @@ def _taken_apart(stem: str, record: Record) -> list[System]:
         ]
     name, judged_on = model_name(stem, record), set_name(stem, record)
     one = System(name=name, judged_on=judged_on, record=stem, kind=kind, result=record)
+    verified = record.get("verification")
+    if isinstance(verified, Mapping) and _has_metrics(verified):
+        judged_on = str(verified.get("protocol", one.judged_on))
+        return [replace(one, judged_on=judged_on, kind=VERIFICATION, result=verified), one]
     further = record.get("identification")
     if kind == VERIFICATION and isinstance(further, Mapping) and _is_identification(further):
         searched = str(further.get("protocol", judged_on))

@@ -123,7 +123,9 @@ def _figure(svg: str, caption: str) -> dict[str, Any]:
 def _rate_figures(systems: Sequence[System]) -> list[dict[str, Any]]:
     figures = []
     for judged_on, some in by_set(systems, VERIFICATION).items():
-        if found := lines.rate_lines(some):
+        found = lines.rate_lines(some)
+        # One measured point says no more than its table.
+        if any(len(line.x) > 1 for line in found):
             how = _how(found)
             det = (
                 f"DET on {judged_on}. Strict thresholds are at the upper left; nearer to the lower "

@@ -39,7 +39,9 @@ def open_set_grid(judged_on: str, systems: Sequence[System]) -> Grid:
             key = f"{system.name}, gallery {point['gallery']}, rule {point['rule']}"
             table.setdefault(key, {})[point["target"]] = point
             if point.get("caution"):
-                where = f"{system.name}, gallery {point['gallery']}, FPIR {100 * point['target']:g} %"
+                where = (
+                    f"{system.name}, gallery {point['gallery']}, FPIR {100 * point['target']:g} %"
+                )
                 cautions.setdefault(point["caution"], {})[where] = None
         rows += [
             (name, tuple(rate_cell(points.get(target), "fnir") for target in targets))
