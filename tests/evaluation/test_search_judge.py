@@ -1,6 +1,7 @@
 """Parts of search records, against programs that copy probes and try every threshold."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from marginface.evaluation import search_judge
 from marginface.evaluation.bootstrap import unseen_rate
 from marginface.evaluation.gallery_search import Searches
 from marginface.evaluation.identification import fnir_at_fpir
-from marginface.evaluation.search_judge import judge_searches, open_set_curves
+from marginface.evaluation.search_judge import cmc_curve, judge_searches, open_set_curves
 
 
 def made(seed, *, probes=240, people=30, enrolled=18, shift=2.0):
@@ -99,6 +100,19 @@ def test_curves_hold_fnir_at_every_fpir(seed):
         lowest = min(np.mean(own < t) for t in thresholds if np.mean(strangers >= t) <= fpir)
         place = np.searchsorted(curve["fpir"], fpir, side="right") - 1
         assert curve["fnir"][place] == lowest <= fnir
+
+
+@pytest.mark.parametrize(("seed", "gallery"), [(0, 18), (1, 5), (2, 3)])
+def test_the_cmc_curve_holds_every_rank(seed, gallery):
+    one, other = made(seed)[0], made(seed + 9)[0]
+    several = {"a": replace(one, gallery=gallery), "b": replace(other, gallery=2)}
+    curve = cmc_curve(several)
+    found = np.concatenate([s.rank[s.is_mated] for s in several.values()])
+    assert (curve["rank"][0], curve["rank"][-1]) == (1, gallery)
+    for rank in range(1, gallery + 1):
+        place = np.searchsorted(curve["rank"], rank, side="right") - 1
+        assert curve["tpir"][place] == np.mean(found <= rank)
+    assert len(curve["rank"]) <= len(set(found.tolist())) + 2
 
 
 def test_curves_and_points_agree():

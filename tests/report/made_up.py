@@ -266,7 +266,10 @@ def ijb_record():
         },
         "weighting": "norm+detector",
         "identification": {
-            **{key: searched[key] for key in ("cmc", "open_set_curves", "cautions", "bootstrap")},
+            **{
+                key: searched[key]
+                for key in ("cmc", "cmc_curve", "open_set_curves", "cautions", "bootstrap")
+            },
             "protocol": "ijbc 1:N",
             "fnir_at_fpir": [*searched["fnir_at_fpir"], older],
             "mean_fnir": [{"rule": "iso", "target": 0.1, "fnir": 0.2, "low": 0.1, "high": 0.3}],

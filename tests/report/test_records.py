@@ -71,7 +71,12 @@ def test_every_loss_reference_and_search_is_a_system():
         ("sface", "val", "study"),
         ("sface", "mine", "mine"),
     ]
-    searched = {"protocol": "ijbc 1:N", "cmc": {"1": {"value": 1.0}}, "fnir_at_fpir": [], "refused": {}}
+    searched = {
+        "protocol": "ijbc 1:N",
+        "cmc": {"1": {"value": 1.0}},
+        "fnir_at_fpir": [],
+        "refused": {},
+    }
     both = systems_of({"c": {**JUDGED, "protocol": "ijbc 1:1", "identification": searched}})
     assert [(s.kind, s.judged_on) for s in both] == [
         ("verification", "ijbc 1:1"),

@@ -30,6 +30,8 @@ from marginface.evaluation.judge import FEW_IDENTITIES
 from marginface.evaluation.means import identity_share, share_interval
 from marginface.evaluation.verification import COUNT_NUDGE, RULE_OF_30, least_pairs
 
+# The last rank of a CMC curve.
+LAST_RANK = 100
 # Weights of probes drawn together: 8 MiB of float32.
 BLOCK = 1 << 21
 
@@ -57,8 +59,9 @@ def judge_searches(
         resamples: Draws of the bootstrap; 0 leaves the intervals out.
 
     Returns:
-        Keys `cmc` (rank to value, low, high), `fnir_at_fpir` (points by rule, gallery and target),
-        `mean_fnir` (over several galleries), `open_set_curves`, `refused`, `cautions`, `bootstrap`.
+        Keys `cmc` (rank to value, low, high), `cmc_curve`, `fnir_at_fpir` (points by rule, gallery
+        and target), `mean_fnir` (over several galleries), `open_set_curves`, `refused`, `cautions`,
+        `bootstrap`.
         The rule newer reproduces public digits and has no interval.
 
     Raises:
@@ -74,6 +77,7 @@ def judge_searches(
         point |= _ends(point["fnir"], found, people=np.unique(codes[mated]).size)
     record: dict[str, Any] = {
         "cmc": _cmc(searches, codes, ranks, seed=seed, resamples=resamples),
+        "cmc_curve": cmc_curve(searches),
         "fnir_at_fpir": points,
         "open_set_curves": open_set_curves(searches),
         "refused": refused,
@@ -85,6 +89,19 @@ def judge_searches(
     if (count := np.unique(codes).size) < FEW_IDENTITIES:
         record["cautions"]["intervals"] = f"drawn from {count} identities only; take them as rough"
     return record
+
+
+def cmc_curve(searches: Mapping[str, Searches]) -> dict[str, list[float]]:
+    """Return the ranks up to 100 at which the share found rises, and the shares: {"rank", "tpir"}.
+
+    Both ends stand in it; drawn as steps it is the whole curve.
+    """
+    found = np.concatenate([one.rank[one.is_mated] for one in searches.values()])
+    last = min(LAST_RANK, max(one.gallery for one in searches.values()))
+    hits = np.bincount(found.clip(max=last + 1), minlength=last + 2)[1 : last + 1]
+    ranks = np.unique([1, *(1 + np.flatnonzero(hits)).tolist(), last])
+    shares = np.cumsum(hits)[ranks - 1] / found.size
+    return {"rank": ranks.tolist(), "tpir": shares.tolist()}
 
 
 def open_set_curves(searches: Mapping[str, Searches]) -> list[dict[str, Any]]:

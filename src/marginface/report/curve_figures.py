@@ -105,7 +105,8 @@ def roc_figure(lines: Sequence[Line]) -> str:
 
 def cmc_figure(lines: Sequence[Line]) -> str:
     """Draw the share of mated searches that find their person within a rank."""
-    ranks = sorted({rank for line in lines for rank in line.x})
+    # Of a curve, which holds every rank, only the last is told.
+    ranks = sorted({rank for line in lines for rank in (line.x[-1:] if line.is_curve else line.x)})
     return _identification_figure(
         lines,
         "rank: the person is among so many best candidates",
@@ -192,10 +193,12 @@ def _identification_figure(
         axes = figure.subplots()
         axes.set_xscale("log")
         reach = max(ticks, default=1) / min(ticks, default=1)
-        for number, line in enumerate(lines):
+        points = [line for line in lines if not line.is_curve]
+        for line in lines:
             low, high = ([100 * rate for rate in ends] for ends in (line.low, line.high))
-            # Lines stand a little beside each other, so that no interval hides another.
-            aside = reach ** (0.012 * (number - (len(lines) - 1) / 2))
+            # Points stand a little beside each other, so that no interval hides another.
+            number = 0 if line.is_curve else points.index(line) - (len(points) - 1) / 2
+            aside = reach ** (0.012 * number)
             across = [place * aside for place in line.x]
             _draw(axes, line, across, [100 * rate for rate in line.y], low, high)
         axes.set_xticks(list(ticks), list(ticks.values()))

@@ -52,12 +52,21 @@ def rate_lines(systems: Sequence[System]) -> list[Line]:
 
 
 def cmc_lines(systems: Sequence[System]) -> list[Line]:
-    """Return rank and identification rate of every system that has a CMC."""
-    return [
-        _ranked(system.name, system.result["cmc"], look)
-        for system, look in zip(systems, _looks(len(systems)), strict=True)
-        if system.result.get("cmc")
-    ]
+    """Return rank and identification rate of every system that has a CMC.
+
+    Where it has a `cmc_curve` too, its line holds every rank, and the measured ranks only carry
+    their intervals, under a name that legends leave out.
+    """
+    found = []
+    for system, look in zip(systems, _looks(len(systems)), strict=True):
+        curve, points = system.result.get("cmc_curve"), system.result.get("cmc")
+        if curve:
+            line = Line(name=system.name, x=curve["rank"], y=curve["tpir"], is_curve=True, **look)
+            found.append(line)
+        if points:
+            look |= {"dash": ""} if curve else {}
+            found.append(_ranked("_" * bool(curve) + system.name, points, look))
+    return found
 
 
 def open_set_lines(systems: Sequence[System]) -> list[Line]:
