@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 # Scores of one product where the list is in order (16 MiB of float32), and where it is not: there
 # every further product walks down the whole list again.
 SCORES = 1 << 22
-SLAB = 1 << 27
+SLAB = 1 << 26
 # A product inside a large matrix costs about a hundredth of one gathered on its own.
 GATHER_COST = 100
 # Pairs of one first row that must stand together for the list to count as in order.
 RUN = 64
 # Pairs gathered at a time on their own, and picked at a time from a product.
 ROWS = 1 << 14
-PAIRS = 1 << 16
+PAIRS = 1 << 15
 
 Codes = NDArray[np.int64]
 Rows = NDArray[np.floating[Any]]
@@ -92,24 +92,21 @@ def _along_list(embeddings: Rows, row_of: Codes, first: Codes, second: Codes, sc
 
 def _by_slabs(embeddings: Rows, row_of: Codes, first: Codes, second: Codes, scores: Rows) -> None:
     """Multiply some first rows by all second ones, and pick their pairs from the whole list."""
-    ones, place = _places(first, len(row_of))
+    ones, _ = _places(first, len(row_of))
     others, other_place = _places(second, len(row_of))
     wide = np.ascontiguousarray(embeddings[row_of[others]].T)
-    place *= others.size
-    slabs = -(-ones.size * others.size // SLAB)
-    tall = -(-ones.size // slabs)
+    tall = -(-ones.size // -(-ones.size * others.size // SLAB))
     for start in range(0, ones.size, tall):
-        products = (embeddings[row_of[ones[start : start + tall]]] @ wide).ravel()
+        chosen_ones = ones[start : start + tall]
+        products = (embeddings[row_of[chosen_ones]] @ wide).ravel()
+        cell_of = np.full(row_of.size, -1)
+        cell_of[chosen_ones] = np.arange(chosen_ones.size) * others.size
         for begin in range(0, len(scores), PAIRS):
             pairs = slice(begin, begin + PAIRS)
-            cells = np.take(place, first[pairs], mode="clip")
-            cells += np.take(other_place, second[pairs], mode="clip")
-            if slabs == 1:
-                np.take(products, cells, out=scores[pairs], mode="clip")
-                continue
-            cells -= start * others.size
-            chosen = np.flatnonzero((cells >= 0) & (cells < products.size))
-            scores[begin + chosen] = np.take(products, cells[chosen], mode="clip")
+            cells = np.take(cell_of, first[pairs], mode="clip")
+            mine = np.flatnonzero(cells >= 0)
+            cells = cells.take(mine) + other_place.take(second[pairs].take(mine))
+            scores[pairs][mine] = np.take(products, cells, mode="clip")
 
 
 def _places(side: Codes, codes: int) -> tuple[Codes, Codes]:
