@@ -18,7 +18,10 @@ from marginface.data.pack_format import Fingerprint, Remark
 from marginface.data.packs import choose_people
 from marginface.data.pictures import decode_picture
 from marginface.errors import DataError
+from marginface.progress import track
 
+# Enough to make the calls cheap, and few enough to keep a file's content out of memory.
+_BLOCK = 256
 Stored = bytes | memoryview
 Rows = NDArray[np.int64]
 
@@ -148,7 +151,8 @@ class EncodedFaces:
         mark = Fingerprint()
         mark.add(self._parent_mark.encode())
         if not self._parent_mark:
-            for rows in self._blocks(np.arange(len(self))):
+            blocks = list(self._blocks(np.arange(len(self))))
+            for rows in track(blocks, f"fingerprint of {self.path.name}, {_BLOCK} pictures each"):
                 for content in self.stored(rows):
                     mark.add(content)
         return mark.close(
@@ -260,17 +264,14 @@ class EncodedFaces:
     def _decoded(self, content: Stored, index: int) -> NDArray[np.uint8]:
         if self.raw_size is not None:
             return np.frombuffer(content, np.uint8).reshape(*self.raw_size, 3)
-        image = decoded_jpeg(content)
-        return image if image is not None else self._decoded_strictly(content, index)
-
-    def _decoded_strictly(self, content: Stored, index: int) -> NDArray[np.uint8]:
+        if (image := decoded_jpeg(content)) is not None:
+            return image
         return decode_picture(bytes(content), f"{self.path}: {self.names[index]}")
 
     @staticmethod
     def _blocks(rows: Rows) -> Iterator[Rows]:
-        # Enough to make the calls cheap, and few enough to keep a file's content out of memory.
-        for begin in range(0, len(rows), 256):
-            yield rows[begin : begin + 256]
+        for begin in range(0, len(rows), _BLOCK):
+            yield rows[begin : begin + _BLOCK]
 
 
 def decoded_jpeg(content: Stored) -> NDArray[np.uint8] | None:
