@@ -4,7 +4,14 @@ import os
 
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
-import torch.distributed  # noqa: F401
+import torch
+import torch.distributed
+import torch.distributed.checkpoint
+import torch.distributed.tensor
 
 import marginface.heads
-import marginface.losses  # noqa: F401
+import marginface.losses
+import marginface.training  # noqa: F401
+
+# The first optimiser of a process imports for a second and a half.
+torch.optim.SGD([torch.zeros(1)])

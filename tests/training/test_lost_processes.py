@@ -1,0 +1,79 @@
+"""A process that dies or hangs: the others are told, and the last checkpoint is whole."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marginface.training.checkpoint import all_checkpoints, read_state
+from tests.processes import run_on
+from tests.training import together
+from tests.training.tiny import assert_same_tensors, newest, tiny_config
+
+
+@pytest.fixture(scope="module")
+def whole(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on two processes that nothing has stopped."""
+    folder = tmp_path_factory.mktemp("whole-of-two")
+    run_on(2, together.train_each, [(tiny_config(pack).to_dict(), folder)])
+    return folder
+
+
+def run_with_death(told: dict[str, Any], folder: Path, *place: Any, processes: int = 2) -> str:
+    """Train until one process kills itself; return what the test helper says of all of them."""
+    with pytest.raises(AssertionError) as failed:
+        run_on(processes, together.die_in, *place, told, folder)
+    return str(failed.value)
+
+
+# Checkpoints are due after steps 3, 6, 9 and 12.
+PLACES = [
+    [("step", 2, 1), None],
+    [("shards", 1, 0), None],
+    [("step", 5, 0), 3],
+    [("shards", 1, 1), 3],
+    [("state", 1, 0), 3],
+    [("removal", 2, 0), 9],
+    [("model", 1, 0), 12],
+]
+
+
+def test_killed_anywhere_and_gone_on_bit_for_bit(pack: Path, tmp_path: Path, whole: Path) -> None:
+    told = tiny_config(pack).to_dict()
+    for place, step in PLACES:
+        text = run_with_death(told, tmp_path, *place)
+        assert f"process {place[2]} died" in text
+        lost = f"process {1 - place[2]} of 2 lost another one; the last checkpoint is untouched"
+        assert lost in text, text
+        found = [read_state(path).step for path in all_checkpoints(tmp_path)]
+        assert found[-1:] == ([] if step is None else [step]), place
+        assert not (tmp_path / "model.safetensors").exists()
+    run_on(2, together.train_each, [(told, tmp_path)])
+    assert_same_tensors(newest(tmp_path), newest(whole))
+    assert_same_tensors(tmp_path / "model.safetensors", whole / "model.safetensors")
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [3, 4])
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_any_of_many_killed_anywhere(pack: Path, tmp_path: Path, processes: int, rank: int) -> None:
+    told = tiny_config(pack).to_dict()
+    run_on(processes, together.train_each, [(told, tmp_path / "whole")])
+    for kind, number in (("step", 1), ("shards", 1), ("step", 4), ("shards", 1), ("step", 8)):
+        run_with_death(told, tmp_path / "cut", kind, number, rank, processes=processes)
+    run_on(processes, together.train_each, [(told, tmp_path / "cut")])
+    assert_same_tensors(newest(tmp_path / "cut"), newest(tmp_path / "whole"))
+
+
+def test_a_process_that_hangs_is_waited_for_no_longer_than_said(pack: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = tiny_config(pack, timeout_s=2.0).to_dict()
+    first, last = run_on(2, together.wait_in_vain, told, tmp_path, port)
+    assert first.startswith("ProcessGroupError: process 0 of 2 waited 2 s for another one and gave")
+    assert "the last checkpoint is untouched" in first
+    assert "raise timeout_s if they only were slow" in first
+    assert last == "it hung"

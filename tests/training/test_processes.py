@@ -1,0 +1,239 @@
+"""Several processes compute what one does, and each number of them goes on from any other's."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from marginface.training import (
+    BackboneConfig,
+    HeadConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainConfig,
+    export_model,
+    read_log,
+    train,
+)
+from marginface.training.checkpoint import read_state
+from marginface.training.processes import Processes
+from tests.processes import run_on
+from tests.training import together
+from tests.training.tiny import SIDE, assert_same_tensors, newest, tensors_of, tiny_config
+
+WIDTHS = {"widths": (4, 4, 8, 8), "dropout": 0.0}
+PLAIN = BackboneConfig(name="iresnet_tiny", dim=8, input_size=SIDE, options=WIDTHS)
+
+
+def exact(pack: Path, **changes: Any) -> TrainConfig:
+    """Return a run in float64 without dropout, whose draws differ with the processes."""
+    fields: dict[str, Any] = {
+        "backbone": PLAIN,
+        "precision": "float64",
+        "steps": 4,
+        "batch_size": 14,
+        "checkpoint_every_steps": None,
+        "log_every": 2,
+    }
+    return tiny_config(pack, **(fields | changes))
+
+
+# Each in float64; 7 or 14 rows are uneven on 2, 3 and 4 processes, and so are 6 classes on 4.
+RUNS: dict[str, dict[str, Any]] = {
+    "adaface": {"loss": LossConfig(name="adaface", options={"scale": 16.0})},
+    "elasticface-plus": {
+        "loss": LossConfig(name="elasticface-arc-plus", options={"scale": 16.0}),
+        "ema_decay": None,
+        "clip_norm": 0.5,
+    },
+    "sampled": {
+        "head": HeadConfig(sample_rate=0.5, updates_in_walk=True, chunk=2),
+        "accumulate": 1,
+        "clip_norm": None,
+    },
+    "frozen": {
+        "freeze": ("stem", "layer1"),
+        "layer_rates": {"layer2": 0.1},
+        "head_lr_ratio": 3.0,
+        "optimizer": OptimizerConfig(lr=0.05, momentum=0.0),
+    },
+}
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """Compare the newest checkpoints of two runs to the last digits of float64."""
+    ours, theirs = tensors_of(newest(one)), tensors_of(newest(other))
+    for name in ours.keys() | theirs.keys():
+        if not name.startswith("random/"):
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-9, atol=1e-11, msg=name)
+
+
+@pytest.fixture(scope="module")
+def alone(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with each of the runs, trained on one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name, changes in RUNS.items():
+        train(exact(pack, **changes), folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("processes", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
+def test_any_number_of_processes_computes_what_one_does(
+    pack: Path, alone: Path, tmp_path: Path, processes: int
+) -> None:
+    runs = [(exact(pack, **changes).to_dict(), tmp_path / name) for name, changes in RUNS.items()]
+    losses = run_on(processes, together.train_each, runs)
+    for number, name in enumerate(RUNS):
+        assert_equal_runs(tmp_path / name, alone / name)
+        logs = [read_log(folder / name / "log.jsonl") for folder in (tmp_path, alone)]
+        assert [record["step"] for record in logs[0]] == [2, 4]
+        for ours, theirs in zip(*logs, strict=True):
+            for key in theirs.keys() - {"seconds", "images_per_s"}:
+                assert ours[key] == pytest.approx(theirs[key], rel=1e-9), (name, key)
+        assert {of_one[number] for of_one in losses} == {logs[0][-1]["loss"]}
+        # What a model file holds is of float32, whose last bit may differ.
+        models = [tensors_of(folder / name / "model.safetensors") for folder in (tmp_path, alone)]
+        for key, tensor in models[0].items():
+            torch.testing.assert_close(tensor, models[1][key], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("chain", [(2, 3, 1, 4), (1, 2, 4, 3), (3, 2, 1), (4, 1)])
+def test_a_run_goes_on_on_any_number_of_processes(
+    pack: Path, alone: Path, tmp_path: Path, chain: tuple[int, ...]
+) -> None:
+    told = exact(pack, **RUNS["adaface"]).to_dict()
+    for sitting, processes in enumerate(chain[:-1], 1):
+        # One of them is asked to stop, and all do.
+        for message in run_on(processes, together.train_a_step, told, tmp_path):
+            assert f"stopped after step {sitting} of 4; everything is in {tmp_path}" in message
+        state = read_state(newest(tmp_path))
+        assert (state.step, state.processes) == (sitting, processes)
+    run_on(chain[-1], together.train_each, [(told, tmp_path)])
+    assert_equal_runs(tmp_path, alone / "adaface")
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_a_run_on_the_same_processes_goes_on_bit_for_bit(
+    pack: Path, tmp_path: Path, processes: int
+) -> None:
+    # Dropout in every process, margins drawn, statistics of each process's own part.
+    changes: dict[str, Any] = {"steps": 5, "batch_statistics": "process", "batch_size": 18}
+    whole = tiny_config(pack, **changes).to_dict()
+    run_on(processes, together.train_each, [(whole, tmp_path / "whole")])
+    for _ in range(2):
+        run_on(processes, together.train_a_step, whole, tmp_path / "cut")
+    run_on(processes, together.train_each, [(whole, tmp_path / "cut")])
+    assert_same_tensors(*(newest(tmp_path / name) for name in ("whole", "cut")))
+    assert_same_tensors(*(tmp_path / name / "model.safetensors" for name in ("whole", "cut")))
+
+
+def test_every_checkpoint_is_read_by_any_number_of_processes(tmp_path: Path) -> None:
+    folders = [tmp_path / f"of-{processes}" for processes in (1, 2, 3, 4)]
+    for processes, folder in enumerate(folders, 1):
+        run_on(processes, together.save, folder)
+        (path,) = folder.iterdir()
+        state = read_state(path)
+        assert (state.step, state.processes) == (9, processes)
+        # Class vectors are in the file of the process that holds them, the rest in one only.
+        assert len(list(path.glob("*.safetensors"))) == processes
+        drawn = tensors_of(path)
+        for rank in range(processes):
+            assert drawn[f"random/cpu/{rank}"].tolist() == [rank] * 4
+    for processes in (1, 2, 3, 4):
+        assert run_on(processes, together.load, folders) == [4] * processes
+
+
+def test_nan_in_one_process_is_told_by_all() -> None:
+    told = run_on(2, together.nan_in_last)
+    assert told[0] == told[1]
+    assert "w holds NaN or infinite values after step 1" in told[0]
+
+
+def test_a_checkpoint_of_several_becomes_a_plain_model_file(pack: Path, tmp_path: Path) -> None:
+    short = tiny_config(pack, time_limit_s=1e-9)
+    run_on(2, together.train_each, [(short.to_dict(), tmp_path / "run")])
+    assert export_model(tmp_path / "run", tmp_path / "out.safetensors") == 1
+    assert_same_tensors(tmp_path / "out.safetensors", tmp_path / "run" / "model.safetensors")
+
+
+def layers() -> nn.Module:
+    torch.manual_seed(0)
+    made = nn.Sequential(
+        nn.BatchNorm2d(3, momentum=0.3),
+        nn.Conv2d(3, 4, 2, bias=False),
+        nn.Sequential(nn.BatchNorm2d(4, momentum=None), nn.Flatten(), nn.BatchNorm1d(16)),
+        nn.BatchNorm1d(16, affine=False),
+    ).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn(parameter.shape, dtype=parameter.dtype))
+    return made
+
+
+@pytest.mark.parametrize("sizes", [[5, 4], [1, 6, 2], [9]])
+def test_batch_norm_over_processes_is_that_of_the_whole_batch(sizes: list[int]) -> None:
+    # Means far from zero, which sums of squares would not survive.
+    whole = torch.randn(9, 3, 3, 3, dtype=torch.float64) * 2 + 1e3
+    expected = together.normalised(layers, whole, sizes)
+    found = run_on(len(sizes), together.normalised, layers, whole, sizes)
+    for key, value in expected.items():
+        ours: list[Tensor] = [of_one[key] for of_one in found]
+        if key in {"result", "gradient"}:
+            joined = torch.cat(ours)
+        elif key.startswith("gradient"):
+            joined = torch.stack(ours).sum(0)
+        else:
+            joined = ours[0]
+            assert all(torch.equal(item, ours[0]) for item in ours)
+        torch.testing.assert_close(joined, value, rtol=1e-9, atol=1e-10, msg=key)
+
+
+def test_gradients_are_summed_in_the_order_of_the_processes() -> None:
+    parts = []
+    for rank in range(3):
+        generator = torch.Generator().manual_seed(rank)
+        first = torch.randn(100, generator=generator)
+        parts.append(first * 10 ** torch.randn(100, generator=generator))
+    expected = ((parts[0] + parts[1]) + parts[2]) / 3
+    for mean, mirrored in run_on(3, together.mean_of_ranks, 100):
+        assert torch.equal(mean, expected)
+        # Wherever an element lies, it is the same.
+        assert torch.equal(mirrored.flip(0), expected)
+
+
+def test_processes_that_were_started_for_other_runs_are_refused(pack: Path, tmp_path: Path) -> None:
+    told = [tiny_config(pack, seed=seed).to_dict() for seed in (0, 1)]
+    for kind, text in run_on(2, together.error_of, told, tmp_path):
+        assert kind == "ProcessMismatchError"
+        assert (
+            "process 1 must be started for the same run as process 0, got seed is 0 in proc" in text
+        )
+        assert "start all of them with the same command, data and versions" in text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 2, "accumulate": 1}, "must be accumulate times 3 or more on 3 processes"),
+        ({"batch_size": 10, "batch_statistics": "process"}, "accumulate times 6 or more on 3"),
+    ],
+)
+def test_batches_too_small_to_share_are_refused(
+    pack: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    told = [tiny_config(pack, **changes).to_dict()] * 3
+    for kind, text in run_on(3, together.error_of, told, tmp_path):
+        assert (kind, message in text) == ("ValueError", True), text
+
+
+def test_places_share_every_part_of_a_batch() -> None:
+    for size in (1, 2, 3, 4):
+        shares = [Processes(rank=rank, size=size).places(24, 2) for rank in range(size)]
+        assert sorted(np.concatenate(shares).tolist()) == list(range(24))
+        for places in shares:
+            first, second = places.reshape(2, -1)
+            np.testing.assert_array_equal(first + 12, second)

@@ -1,0 +1,192 @@
+"""What each process of a group does for `test_processes` and `test_lost_processes`."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from marginface.training import TrainConfig, TrainingInterrupted, checkpoint, loop, train
+from marginface.training.batch_norm import share_batch_statistics
+from marginface.training.checkpoint import Checkpoint, all_checkpoints, copy_tensors, read_state
+from marginface.training.gradients import mean_in_order
+from marginface.training.processes import Processes
+
+CLASSES = 5
+HANGS_S = 4.0
+
+
+class HungError(Exception):
+    """This process did not move for a while."""
+
+
+def here() -> Processes:
+    return Processes(rank=dist.get_rank(), size=dist.get_world_size())
+
+
+def train_each(runs: list[tuple[dict[str, Any], Path]]) -> list[float | None]:
+    """Train one run after the other; return their last losses."""
+    return [train(TrainConfig.from_dict(told), folder).final_loss for told, folder in runs]
+
+
+def train_a_step(told: dict[str, Any], folder: Path) -> str:
+    """Train until the last process alone is asked to stop, in its first step; return the words."""
+    original = loop.take_step
+
+    def asked(*arguments: Any, **options: Any) -> Any:
+        if dist.get_rank() == dist.get_world_size() - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments, **options)
+
+    loop.take_step = asked
+    try:
+        train(TrainConfig.from_dict(told), folder)
+    except TrainingInterrupted as stop:
+        return str(stop)
+    return ""
+
+
+def error_of(told: list[dict[str, Any]], folder: Path) -> tuple[str, str]:
+    """Train by one's own config; return kind and text of the error."""
+    try:
+        train(TrainConfig.from_dict(told[dist.get_rank()]), folder)
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return "", ""
+
+
+def die_in(kind: str, number: int, rank: int, told: dict[str, Any], folder: Path) -> None:
+    """Train, and let one process kill itself when it comes to a place for the nth time."""
+    module, name = {
+        "step": (loop, "take_step"),
+        "shards": (checkpoint.shards, "write"),
+        "state": (checkpoint, "write_atomically"),
+        "removal": (checkpoint, "remove"),
+        "model": (loop, "save_model"),
+    }[kind]
+    original, calls = getattr(module, name), 0
+
+    def deadly(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number and dist.get_rank() == rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    setattr(module, name, deadly)
+    train(TrainConfig.from_dict(told), folder)
+
+
+def wait_in_vain(told: dict[str, Any], folder: Path, port: int) -> str:
+    """Train in a group of its own whose last process stops moving; return what others are told."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    dist.destroy_process_group()
+    place = {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    original = loop.take_step
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        if rank == size - 1:
+            time.sleep(HANGS_S)
+            raise HungError
+        return original(*arguments, **options)
+
+    loop.take_step = slow
+    text = ""
+    try:
+        train(TrainConfig.from_dict(told), folder)
+    except HungError:
+        text = "it hung"
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+    # The caller leaves a group after this.
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    return text
+
+
+def tensors_of_step() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return what a run holds, whole: split by rows, and alike in all."""
+    generator = torch.Generator().manual_seed(1)
+    vectors = {name: torch.randn(CLASSES, 3, generator=generator) for name in ("vectors", "speed")}
+    return vectors, {"weight": torch.randn(2, 2, generator=generator), "steps": torch.tensor(9)}
+
+
+def rows_here(whole: Tensor) -> Tensor:
+    """Return the rows `torch.chunk` gives this process, which may be none."""
+    share = -(-len(whole) // here().size)
+    return whole[here().rank * share : (here().rank + 1) * share].clone()
+
+
+def save(folder: Path) -> None:
+    """Write a checkpoint, each process its own rows."""
+    vectors, alike = tensors_of_step()
+    mine = {name: rows_here(whole) for name, whole in vectors.items()}
+    random = {f"random/cpu/{here().rank}": torch.full((4,), here().rank, dtype=torch.uint8)}
+    written = Checkpoint(
+        step=9,
+        tensors=mine | alike | random,
+        identity={"seed": 3},
+        progress={},
+        split=dict.fromkeys(vectors, CLASSES),
+    )
+    checkpoint.write_checkpoint(folder, written, here())
+
+
+def load(folders: list[Path]) -> int:
+    """Read checkpoints of any number of processes, and compare them with what was written."""
+    vectors, alike = tensors_of_step()
+    wanted = {name: rows_here(whole) for name, whole in vectors.items()} | alike
+    for folder in folders:
+        (path,) = all_checkpoints(folder)
+        assert read_state(path).identity == {"seed": 3}
+        live = {name: torch.zeros_like(item) for name, item in wanted.items()}
+        copy_tensors(path, live, dict.fromkeys(vectors, CLASSES), here())
+        for name, item in live.items():
+            torch.testing.assert_close(item, wanted[name], rtol=0, atol=0)
+    return len(folders)
+
+
+def nan_in_last() -> str:
+    """Try to save when the last process alone holds NaN; return what all are told."""
+    value = float("nan") if here().rank == here().size - 1 else 0.0
+    written = Checkpoint(step=1, tensors={"w": torch.tensor(value)}, identity={}, progress={})
+    try:
+        checkpoint.write_checkpoint(Path("nowhere"), written, here())
+    except Exception as error:
+        return str(error)
+    return ""
+
+
+def normalised(make: Callable[[], nn.Module], whole: Tensor, sizes: list[int]) -> dict[str, Tensor]:
+    """Return result, gradients and statistics of layers that each see a part of the rows."""
+    network = make()
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    if dist.is_initialized():
+        share_batch_statistics(network)
+        first = sum(sizes[:rank])
+        whole = whole[first : first + sizes[rank]]
+    leaf = whole.clone().requires_grad_()
+    for _ in range(2):
+        result = network(leaf)
+    # Uneven in rows and channels, so that no term of the gradient is zero.
+    (result * result.detach().cos() + result**2 / 3).sum().backward()
+    found = {f"gradient of {name}": item.grad for name, item in network.named_parameters()}
+    assert leaf.grad is not None
+    return {
+        "result": result.detach(),
+        "gradient": leaf.grad,
+        **{name: item for name, item in found.items() if item is not None},
+        **{f"state {name}": item.detach() for name, item in network.state_dict().items()},
+    }
+
+
+def mean_of_ranks(length: int) -> tuple[Tensor, Tensor]:
+    """Return the mean of a random tensor of each process, and that of its mirror image."""
+    generator = torch.Generator().manual_seed(dist.get_rank())
+    mine = torch.randn(length, generator=generator) * 10 ** torch.randn(length, generator=generator)
+    return mean_in_order(mine), mean_in_order(mine.flip(0))
