@@ -94,3 +94,19 @@ def test_what_too_few_pairs_cannot_show():
     ends = record["metrics"]["fnmr_at_fmr_0.001"]
     assert ends["low"] == ends["value"] == ends["high"]
     assert "rests on 27 false matches" in record["cautions"]["fnmr_at_fmr_0.001"]
+
+
+def test_ties_and_faces_that_were_not_acquired_match_nobody():
+    # Anna's two pictures score 0.6, and so does the first of them with a distractor.
+    probes = np.array([[1, 0], [0.6, 0.8], [0, 1], [0, 0]], dtype=np.float32)
+    others = np.array([[0.6, -0.8], [-1, 0], [0, -1]], dtype=np.float32)
+    best = -np.sort(-(probes @ others.T), axis=1)
+    pairs = DistractorPairs(probes, np.array([0, 0, 1, 1]), others, best, distractors=3)
+    assert [scores.tolist() for scores in pairs.mated] == [[np.float32(0.6)], [-np.inf]]
+    # Where one or more of the twelve may match, Anna's pair is found; the one without a face never.
+    lax = distractor_verification(pairs, fmr_targets=(0.09, 0.2, 0.9), resamples=0)
+    found = [ends["value"] for ends in lax["metrics"].values()]
+    assert found == [0.5, 0.5, 0.5]
+    # With the distractor refused at 0.6, so is her pair.
+    (one,) = pairs.missed(np.array([np.float64(np.float32(0.6))]), np.ones((1, 2)))
+    assert one == 1.0

@@ -36,7 +36,8 @@ _READING = {
     "Rule of 30": "With fewer than 30 errors the true rate may lie more than 30 % off. Such "
     "numbers carry a star.",
     "95 % interval": "Drawn by a bootstrap over people: the pairs of one person stand or fall "
-    "together. A record that draws pairs instead says so. Galleries and distractors stay as they are.",
+    "together. A record that draws pairs instead says so. "
+    "Galleries and distractors stay as they are.",
     "Failure to acquire": "Pictures in which no face was found. Their pairs never match, so "
     "nobody gains by dropping hard faces.",
     "Published and exact": "Published code tries other thresholds than the standard asks for. Its "
