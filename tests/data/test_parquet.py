@@ -27,7 +27,11 @@ def write(path: Path, columns: dict[str, list[Any]], group: int = 5) -> Path:
 
 
 @pytest.mark.parametrize("is_struct", [False, True])
-def test_foreign_columns(tmp_path: Path, is_struct: bool) -> None:
+@pytest.mark.parametrize("kept_bytes", [1 << 20, 1500, 0])
+def test_foreign_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_struct: bool, kept_bytes: int
+) -> None:
+    monkeypatch.setattr("marginface.data.parquet._KEPT_BYTES", kept_bytes)
     images = [{"bytes": one, "path": None} for one in PICTURES] if is_struct else PICTURES
     columns = {"image": images, "label": [3, 0] * 6, "extra": ["x"] * 12}
     faces = open_parquet(write(tmp_path / "a.parquet", columns))
@@ -53,6 +57,23 @@ def test_several_files_and_many_groups(tmp_path: Path) -> None:
     assert faces.names[:2] == ["a/a_000000000.jpg", "b/7.png"]
 
 
+@pytest.mark.parametrize(("kept_bytes", "reads"), [(1 << 20, 3), (0, 6)])
+def test_row_groups_are_read_once_while_memory_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int, reads: int
+) -> None:
+    monkeypatch.setattr("marginface.data.parquet._KEPT_BYTES", kept_bytes)
+    faces = open_parquet(write(tmp_path / "a.parquet", {"image": PICTURES, "label": [1] * 12}))
+    opened = []
+    monkeypatch.setattr(
+        parquet,
+        "ParquetFile",
+        lambda file, _plain=parquet.ParquetFile: opened.append(file) or _plain(file),
+    )
+    for _ in range(2):
+        faces.stored([11, 0, 7, 1, 10, 6])
+    assert len(opened) == reads
+
+
 class _Sleepy(OrderedDict[int, Any]):
     """A dict that lets the other threads run whenever it has taken something."""
 
@@ -64,7 +85,7 @@ class _Sleepy(OrderedDict[int, Any]):
 def test_threads_may_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one row group kept, so that one thread drops what another is about to look at."""
     monkeypatch.setattr("marginface.data.parquet.OrderedDict", _Sleepy)
-    monkeypatch.setattr("marginface.data.parquet._GROUPS_KEPT", 1)
+    monkeypatch.setattr("marginface.data.parquet._KEPT_BYTES", 0)
     columns = {"image": PICTURES, "label": [1] * 12}
     faces = open_parquet(write(tmp_path / "a.parquet", columns, group=1))
     orders = [np.random.default_rng(seed).permutation(12) for seed in range(8)]

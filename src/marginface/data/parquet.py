@@ -21,13 +21,14 @@ from marginface.data.encoded_faces import EncodedFaces, FaceItem, Rows, Stored, 
 from marginface.errors import DataError, MissingExtraError
 
 ROWS_PER_GROUP = 1000
-_GROUPS_KEPT = 4
+_KEPT_BYTES = 1 << 28
 
 
 def open_parquet(path: str | Path) -> EncodedFaces:
     """Open a Parquet file, or a folder of them; names and labels are read, pictures are not.
 
-    Random access reads a whole row group for each picture that is not in the last four.
+    Random access reads the whole row group of each picture; 256 MiB of them stay in memory. A set
+    that is larger trains faster as a .rec.
 
     Raises:
         MissingExtraError: If pyarrow is not installed.
@@ -71,6 +72,7 @@ class ParquetStore:
                     counts.append(opened.metadata.row_group(group).num_rows)
         self._begins = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._held = 0
         self._lock = threading.Lock()
 
     def contents(self, rows: Rows) -> Sequence[Stored]:
@@ -79,8 +81,10 @@ class ParquetStore:
             raise IndexError(f"rows must lie in [0, {self._begins[-1]:,})")
         groups = np.searchsorted(self._begins, rows, side="right") - 1
         places = rows - self._begins[groups]
-        pairs = zip(groups.tolist(), places.tolist(), strict=True)
-        return [self._content(group, place) for group, place in pairs]
+        found: list[Stored] = [b""] * len(rows)
+        for row in np.argsort(groups, kind="stable").tolist():
+            found[row] = self._content(int(groups[row]), int(places[row]))
+        return found
 
     def _content(self, group: int, place: int) -> bytes:
         # A loader's threads read together, and each may push out what another looks at.
@@ -91,9 +95,10 @@ class ParquetStore:
                 with _opened(self._arrow, file) as opened:
                     table = opened.read_row_group(number, columns=["image"])
                 column = table.column("image").combine_chunks()
+                self._held += column.nbytes
             self._kept[group] = column
-            if len(self._kept) > _GROUPS_KEPT:
-                self._kept.popitem(last=False)
+            while self._held > _KEPT_BYTES and len(self._kept) > 1:
+                self._held -= self._kept.popitem(last=False)[1].nbytes
         value = column[place].as_py()
         found = value.get("bytes") if isinstance(value, dict) else value
         # An empty picture is refused with its name, when it is decoded.
