@@ -38,6 +38,18 @@ def test_equals_sorting(products, k, size, monkeypatch):
 
 
 @pytest.mark.parametrize("products", PRODUCTS)
+@pytest.mark.parametrize("dim", [1, 13])
+def test_memory_written_anew_holds_nothing_of_the_block_before(products, dim, monkeypatch):
+    # Rows of odd length are padded, and the last block is smaller than the others.
+    monkeypatch.setattr(exact, "BLOCK", 64)
+    probes, gallery = unit(9, dim) * 3, torch.cat([unit(128, dim, seed=5) * 4, unit(50, dim)])
+    found = search_topk(probes, gallery, 4, products=products)
+    scores, rows = by_sorting(probes, gallery, 4)
+    torch.testing.assert_close(found.scores, scores, rtol=1e-6, atol=0)
+    assert torch.equal(found.rows, rows)
+
+
+@pytest.mark.parametrize("products", PRODUCTS)
 def test_near_ties_are_decided_exactly(products, monkeypatch):
     # A thousand rows around one: coarse products cannot tell them apart.
     monkeypatch.setattr(exact, "BLOCK", 128)
