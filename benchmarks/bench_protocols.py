@@ -11,8 +11,9 @@ the highest of the others by a heap; "argsort, float32" is that sort alone with 
 `megaface`: nearest of 200,000 and 1,000,000 distractors beside `faiss.IndexFlatIP`, where it is
 installed; answers are compared, and a sample with float64. `product`: 3,530 rows by 65,536, bare.
 
-A way that takes minutes is run once: its memory round is the timed one. `--scale` shrinks every
-list, `--only` picks topics. Rows are written when a topic ends and replace those of its name.
+Where a way takes long its memory rounds are the timed ones, and the usual way of `ijb` has a single
+one. `--scale` shrinks every list, `--only` picks topics. Rows are written when a topic ends and
+replace those of its name.
 """
 
 import argparse
@@ -105,6 +106,22 @@ def once(call: Callable[[], object]) -> tuple[Sample, object]:
 
     sample.extra_mib.append(extra_mib(timed))
     return sample, answers[0]
+
+
+def in_rounds(
+    calls: dict[str, Callable[[], object]], repeats: int
+) -> tuple[dict[str, Sample], dict[str, list[object]]]:
+    """Run every call once a round, each time for its memory, its time and its answer."""
+    samples = {name: Sample([], [], []) for name in calls}
+    answers = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            one, answer = once(call)
+            samples[name].wall_s.extend(one.wall_s)
+            samples[name].cpu_s.extend(one.cpu_s)
+            samples[name].extra_mib.extend(one.extra_mib)
+            answers[name].append(answer)
+    return samples, answers
 
 
 def unit_rows(rng: np.random.Generator, rows: int) -> Floats:
@@ -233,14 +250,15 @@ def one_to_many_rows(scale: float, repeats: int) -> list[Row]:
     probes = (probes / np.linalg.norm(probes, axis=1, keepdims=True)).astype(np.float32)
     # Public code pools templates into float64.
     exact = probes.astype(np.float64), gallery.astype(np.float64), owner
-    usual, expected = once(lambda: usual_search(*exact))
-    # A tie within float32's rounding may fall either way.
-    np.testing.assert_allclose(our_search(probes, gallery, owner), expected, atol=2.1 / count)
     calls = {
         "marginface": lambda: our_search(probes, gallery, owner),
         "argsort, float32": lambda: sorted_ranks(probes, gallery, owner),
+        "usual way": lambda: usual_search(*exact),
     }
-    samples = {**measure(calls, repeats=repeats, warm_up=0), "usual way": usual}
+    samples, answers = in_rounds(calls, repeats)
+    # A tie within float32's rounding may fall either way.
+    for ours, usual in zip(answers["marginface"], answers["usual way"], strict=True):
+        np.testing.assert_allclose(ours, usual, rtol=0, atol=2.1 / count)
     return rows_of(samples, name="one_to_many", mode="full", axis="probes", value=str(count))
 
 
@@ -307,21 +325,12 @@ def megaface_rows(scale: float, repeats: int) -> list[Row]:
             index = faiss.IndexFlatIP(DIM)
             built["faiss flat"], _ = once(partial(index.add, gallery))
             calls["faiss flat"] = partial(faiss_nearest, index, probes)
-        rounds = {name: [once(call)] for name, call in calls.items()}
-        for _ in range(1, repeats if size < 1_000_000 else 2):
-            for name, call in calls.items():
-                rounds[name].append(once(call))
-        answers = [answer for found in rounds.values() for _, answer in found]
-        assert all(torch.equal(answers[0], answer) for answer in answers)
-        check_nearest(probes[:100], gallery, answers[0][:100, 0].numpy())
-        samples = {name: joined([one for one, _ in found]) for name, found in rounds.items()}
+        samples, answers = in_rounds(calls, repeats if size < 1_000_000 else 2)
+        first = answers["marginface float32"][0]
+        assert all(torch.equal(first, answer) for found in answers.values() for answer in found)
+        check_nearest(probes[:100], gallery, first[:100, 0].numpy())
         rows += rows_of(built, mode="build", **named) + rows_of(samples, mode="full", **named)
     return rows
-
-
-def joined(samples: list[Sample]) -> Sample:
-    columns = zip(*((one.wall_s, one.cpu_s, one.extra_mib) for one in samples), strict=True)
-    return Sample(*([value for part in column for value in part] for column in columns))
 
 
 def check_nearest(probes: Floats, gallery: Floats, rows: Codes) -> None:
