@@ -178,18 +178,18 @@ def _watched(
 ) -> list[int | None]:
     """Wait for the end of all and return their exit codes; the first bad one ends the others."""
     ends_at, tells_at = float("inf"), 0.0
-    while any(child.poll() is None for child in children):
+    while None in (codes := [child.poll() for child in children]):
         now = time.monotonic()
         if is_stopped() and now >= tells_at:
             tells_at = now + REPEAT_S
             for child in children:
                 child.terminate()
-        if any(child.returncode not in (None, 0, INTERRUPTED) for child in children):
+        if any(code not in (None, 0, INTERRUPTED) for code in codes):
             ends_at = min(ends_at, now + GRACE_S)
         if now >= ends_at:
             break
         time.sleep(LOOK_S)
-    return [child.returncode for child in children]
+    return codes
 
 
 def _result(ends: list[_End], run_dir: Path) -> TrainResult:

@@ -45,6 +45,9 @@ def main(task: Path) -> int:
         if told["is_debug"]:
             raise
         return 1
+    finally:
+        # Python takes its own handlers away while it ends, and the next word would kill it.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _report(task, result=asdict(result) | {"model_path": str(result.model_path)})
     return 0
 
