@@ -8,7 +8,7 @@ import torch
 
 from marginface.data import open_encoded, open_rec, read_floats, to_float
 from marginface.errors import DataError
-from tests.data.made import save, smooth_image
+from tests.data.made import make_pack, save, smooth_image
 from tests.data.records import write_rec
 
 
@@ -26,6 +26,15 @@ def test_it_is_the_plain_way(tmp_path: Path, count: int, turns: bool) -> None:
     ours = read_floats(faces, order, is_mirrored=turned if turns else None)
     assert torch.equal(ours, plain)
     assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_raw_pixels_read_alike(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "a.pack")
+    turned = np.arange(20) % 3 == 0
+    ours = read_floats(open_encoded(pack.path), np.arange(20), is_mirrored=turned)
+    images = pack.read(np.arange(20))
+    images[turned] = images[turned][:, :, ::-1]
+    assert torch.equal(ours, to_float(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())))
 
 
 def test_another_size_is_named_even_if_a_whole_chunk_has_it(tmp_path: Path) -> None:
