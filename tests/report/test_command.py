@@ -48,7 +48,12 @@ def test_markdown_and_json_go_to_standard_output(paths, tmp_path, capsys):
     assert "| 1,000,000 |" in capsys.readouterr().out
     told = tmp_path / "told.json"
     report(*paths, out=tmp_path / "a.html", json=told)
-    assert [s["name"] for s in json.loads(told.read_text())["systems"]] == ["sface", "megaface"]
+    found = [(s["name"], s["kind"]) for s in json.loads(told.read_text())["systems"]]
+    assert found == [
+        ("sface", "verification"),
+        ("megaface", "verification"),
+        ("megaface", "identification"),
+    ]
     assert capsys.readouterr().out == ""
 
 
