@@ -37,7 +37,7 @@ def test_raw_pixels_read_alike(tmp_path: Path) -> None:
     assert torch.equal(ours, to_float(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())))
 
 
-def test_another_size_is_named_even_if_a_whole_chunk_has_it(tmp_path: Path) -> None:
+def test_another_size_is_named(tmp_path: Path) -> None:
     for number, size in enumerate([16] * 8 + [18] * 8):
         save(tmp_path / "set" / "a" / f"{number:02d}.png", smooth_image(number, size))
     faces = open_encoded(tmp_path / "set")
