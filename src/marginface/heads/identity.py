@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from marginface.axes import Float, Int, Tensor
 from marginface.heads.dense import Rows, gather_own
+from marginface.heads.inputs import checked_labels
 from marginface.heads.pooling import Pooling, pool_classes
 from marginface.heads.precision import precision_named
 from marginface.heads.sampling import choose_classes
@@ -148,7 +149,7 @@ class IdentityHead(nn.Module):
         """
         check_choice("reduction", reduction, ("mean", "sum"))
         with torch.autocast(features.device.type, enabled=False):
-            labels = self._checked(features, labels)
+            labels = checked_labels(features, labels, classes=self.num_identities, dim=self.dim)
             if self.process_group is not None:
                 labels, sizes = gather_labels(labels, self.process_group)
                 features = gather_features(features, sizes, self.process_group)
@@ -195,7 +196,7 @@ class IdentityHead(nn.Module):
         have no own class: every class scores as another one does, without a margin.
         """
         with torch.autocast(features.device.type, enabled=False):
-            labels = self._checked(features, labels)
+            labels = checked_labels(features, labels, classes=self.num_identities, dim=self.dim)
             embeddings, norms = self._embedded(features)
             prototypes: Tensor = self.prototypes
             if self.process_group is not None:
@@ -267,28 +268,6 @@ class IdentityHead(nn.Module):
         common = {"own_cosine": own.cosine.mean(), "norm": own.norms.mean()}
         added = {name: term.detach() for name, term in terms.items()}
         return common | self.loss.statistics(losses, own) | added
-
-    def _checked(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Check shapes, type and range; return the labels as int64."""
-        if features.ndim != 2 or features.shape[1] != self.dim:
-            raise ValueError(
-                f"features must have shape (batch, {self.dim}), got {tuple(features.shape)}"
-            )
-        if labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"labels must have shape ({features.shape[0]},), got {tuple(labels.shape)}"
-            )
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise TypeError(f"labels must be int64 class indices, got {labels.dtype}")
-        labels = labels.to(torch.int64)
-        if labels.numel():
-            low, high = (int(end) for end in labels.aminmax())
-            if low < -1 or high >= self.num_identities:
-                raise ValueError(
-                    f"labels must lie in [0, {self.num_identities - 1}], or be -1 to ignore a row, "
-                    f"got {low if low < -1 else high}; is num_identities that of the data set?"
-                )
-        return labels
 
     def _embedded(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return unit vectors and lengths, in float32 or more."""
