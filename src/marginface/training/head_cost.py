@@ -1,0 +1,184 @@
+"""What the identity head costs: the work of a step and the memory it takes, from sizes alone.
+
+With R rows, C classes held here of which V are visited, d dimensions, m rows × classes matrices
+that plain autograd holds at once, and b bytes a number:
+
+    kept       2·b·C·d                    class vectors and their momentum
+    gradient   b·C·d                      unless the classes move within the walk
+    dense      max(b·(m·R·C + C·d), 3·b·C·d), the gradient among them
+    streamed   b·chunk·(8·R + 2·d) + b·C + 8 MiB and the gradient, 2·R·V where cosines are kept
+
+    products   8·R·V·d streamed, 6 where cosines are kept, in one walk, or dense
+
+The numbers of matrices and of passes over them were counted in the code of `marginface.heads` and
+held to measurements; `docs/planning.md` has both side by side.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from marginface.heads.pooling import CHUNK as UNTOLD_CHUNK
+from marginface.heads.precision import Precision, precision_named
+from marginface.losses import make_loss
+from marginface.losses.base import Loss
+from marginface.training.build import CHUNK, DENSE_CLASSES
+from marginface.training.config import TrainConfig
+
+# What libraries hold for themselves around a walk, whatever its size.
+WORKSPACE = 8 << 20
+# Blocks of rows × chunk, and of chunk × dim, that a walk holds at once.
+ROW_BLOCKS, CLASS_BLOCKS = 8, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a step of the head does, in units that a machine has a speed for.
+
+    Args:
+        product_flops: Multiplications and additions of its matrix products.
+        is_rounded: Whether these are of bfloat16 numbers.
+        passes: Numbers read, changed and written in blocks that fit into a cache.
+        streamed_bytes: Bytes that travel from or to main memory.
+        fresh_bytes: Bytes of memory touched for the first time since the system gave it.
+    """
+
+    product_flops: float
+    is_rounded: bool
+    passes: float
+    streamed_bytes: float
+    fresh_bytes: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadMemory:
+    """Bytes that a head takes.
+
+    Args:
+        kept: Between steps: class vectors and momentum.
+        gradient: Of the class vectors, until the optimiser's step.
+        within: At the peak of its own forward and backward pass, the gradient included.
+    """
+
+    kept: int
+    gradient: int
+    within: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadCost:
+    """The sizes that the cost follows from.
+
+    Args:
+        rows: Samples that meet the classes at once, of all processes, and proxy rows below them.
+        classes: Held by one process.
+        visited: Of these, at a step.
+        dim: Length of a feature.
+        chunk: Classes at a time; None for all at once.
+        loss: The loss, which says how many matrices there are.
+        precision: Of the products.
+        updates_in_walk: Whether no gradient of the class vectors is stored.
+        keeps_momentum: Whether each class vector has one.
+        number_bytes: Bytes of a number.
+    """
+
+    rows: int
+    classes: int
+    visited: int
+    dim: int
+    chunk: int | None
+    loss: Loss
+    precision: Precision
+    updates_in_walk: bool = False
+    keeps_momentum: bool = True
+    number_bytes: int = 4
+
+    @property
+    def is_single_walk(self) -> bool:
+        """Whether a plain sum is differentiated as it is added up."""
+        is_sum = self.loss.pool == "sum" and not self.loss.class_sums
+        return is_sum and not self.updates_in_walk and self.chunk is not None
+
+    @property
+    def matrices(self) -> float:
+        """Rows × classes matrices that a dense pass holds at its peak."""
+        if self.loss.pool == "sum":
+            return 4
+        # Terms that autograd differentiates leave two more, and masks of a byte a number.
+        return 5 if self.loss.slope_of_others is not None else 7.25
+
+    def memory(self) -> HeadMemory:
+        """Return the bytes it takes."""
+        b, of_vectors = self.number_bytes, self.number_bytes * self.classes * self.dim
+        entries = self.rows * self.visited
+        gradient = 0 if self.updates_in_walk else of_vectors
+        if self.chunk is None:
+            within = max(b * self.matrices * entries + of_vectors, 3 * of_vectors)
+        else:
+            chunk = min(self.chunk, self.visited)
+            within = gradient + b * self.classes + WORKSPACE
+            within += b * chunk * (ROW_BLOCKS * self.rows + CLASS_BLOCKS * self.dim)
+            within += 2 * entries if self.precision.keeps_cosines else 0
+        kept = of_vectors * (2 if self.keeps_momentum else 1)
+        return HeadMemory(kept=kept, gradient=gradient, within=int(within))
+
+    def work(self) -> Work:
+        """Return what a forward and backward pass with the optimiser's step does."""
+        entries, numbers = self.rows * self.visited, self.visited * self.dim
+        b = self.number_bytes
+        if self.chunk is None:
+            return Work(
+                product_flops=6 * entries * self.dim,
+                is_rounded=False,
+                passes=(self.matrices + 5) * entries + 6 * numbers,
+                # Fused descent reads three matrices and writes two; its gradient is looked at once.
+                streamed_bytes=b * (24 * self.classes * self.dim // 4 + 6 * numbers),
+                fresh_bytes=b * ((self.matrices + 4) * entries + 5 * numbers),
+            )
+        is_rounded = self.precision.products is not None
+        products = 6 if self.precision.keeps_cosines or self.is_single_walk else 8
+        passes = 14 if self.loss.slope_of_others is not None else 22
+        passes += 3 * is_rounded + 1 * self.precision.keeps_cosines
+        streamed = 4 if self.updates_in_walk else 4 + 6
+        return Work(
+            product_flops=products * entries * self.dim,
+            is_rounded=is_rounded,
+            passes=passes * entries + (2 + 3 * is_rounded + self.updates_in_walk) * numbers,
+            streamed_bytes=b * (1 + streamed + (8 if self._is_sampled else 0)) * numbers,
+            fresh_bytes=(0 if self.updates_in_walk else b * self.classes * self.dim)
+            + (2 * entries if self.precision.keeps_cosines else 0),
+        )
+
+    @property
+    def _is_sampled(self) -> bool:
+        return self.visited < self.classes
+
+
+def head_cost(config: TrainConfig, identities: int, *, processes: int = 1) -> HeadCost:
+    """Return the cost of a config's head in the process that holds most classes.
+
+    Raises:
+        ValueError: If the loss or an option of it is unknown.
+    """
+    loss = make_loss(config.loss.name, **config.loss.options)
+    precision = precision_named(config.head.precision)
+    classes = -(-identities // processes)
+    chunk = config.head.chunk
+    if chunk is None and identities > DENSE_CLASSES:
+        chunk = CHUNK
+    if chunk is None and (config.head.updates_in_walk or not precision.is_plain):
+        chunk = UNTOLD_CHUNK
+    rows = config.batch_size // config.accumulate
+    return HeadCost(
+        rows=2 * rows if loss.has_proxy_rows else rows,
+        classes=classes,
+        visited=min(classes, max(math.ceil(config.head.sample_rate * classes), 1)),
+        dim=config.backbone.dim,
+        chunk=chunk,
+        loss=loss,
+        precision=precision,
+        updates_in_walk=config.head.updates_in_walk,
+        keeps_momentum=config.optimizer.momentum > 0,
+        number_bytes=torch.float64.itemsize if config.precision == "float64" else 4,
+    )
