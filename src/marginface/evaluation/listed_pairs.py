@@ -96,9 +96,11 @@ def _by_slabs(embeddings: Rows, row_of: Codes, first: Codes, second: Codes, scor
     others, other_place = _places(second, len(row_of))
     wide = np.ascontiguousarray(embeddings[row_of[others]].T)
     tall = -(-ones.size // -(-ones.size * others.size // SLAB))
+    slab = np.empty((tall, others.size), dtype=embeddings.dtype)
     for start in range(0, ones.size, tall):
         chosen_ones = ones[start : start + tall]
-        products = (embeddings[row_of[chosen_ones]] @ wide).ravel()
+        products = slab[: chosen_ones.size]
+        np.matmul(embeddings[row_of[chosen_ones]], wide, out=products)
         cell_of = np.full(row_of.size, -1)
         cell_of[chosen_ones] = np.arange(chosen_ones.size) * others.size
         for begin in range(0, len(scores), PAIRS):
@@ -106,7 +108,7 @@ def _by_slabs(embeddings: Rows, row_of: Codes, first: Codes, second: Codes, scor
             cells = np.take(cell_of, first[pairs], mode="clip")
             mine = np.flatnonzero(cells >= 0)
             cells = cells.take(mine) + other_place.take(second[pairs].take(mine))
-            scores[pairs][mine] = np.take(products, cells, mode="clip")
+            scores[pairs][mine] = np.take(products.ravel(), cells, mode="clip")
 
 
 def _places(side: Codes, codes: int) -> tuple[Codes, Codes]:
