@@ -1,11 +1,13 @@
 import math
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 
 from marginface.heads import IdentityHead
+from marginface.heads.inputs import checked_labels
 from marginface.losses import LOSSES, make_loss
 
 
@@ -229,7 +231,7 @@ def test_labels_out_of_range() -> None:
 
 def test_shapes_and_types_without_the_annotation_check() -> None:
     features, labels = batch()
-    check = head_of()._checked
+    check = partial(checked_labels, classes=6, dim=4)
     assert message_of(lambda: check(features[:, :3], labels)) == (
         "features must have shape (batch, 4), got (8, 3)"
     )
