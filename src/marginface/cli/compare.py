@@ -30,7 +30,7 @@ NOTHING_GIVEN = Overrides()
 
 
 def compare(
-    data: Annotated[Path, Parameter(help="A packed data set to train on.")],
+    data: Annotated[Path, Parameter(help="A pack, .rec, .tar shards or Parquet to train on.")],
     out: Annotated[Path, Parameter(help="Folder of the comparison; an unfinished one goes on.")],
     *,
     pairs: Annotated[Path, Parameter(help="Pairs to judge on, in LFW's format.")],

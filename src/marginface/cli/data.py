@@ -93,7 +93,7 @@ def pack(
 
 
 def split(
-    source: Annotated[Path, Parameter(help="A pack or an identity folder.")],
+    source: Annotated[Path, Parameter(help="A face set of any format, or an identity folder.")],
     out: Annotated[Path, Parameter(help="Folder for the two lists.")],
     *,
     val_fraction: Annotated[float, Parameter(help="Share of the people to judge on.")] = 0.2,
@@ -120,7 +120,7 @@ def split(
 
 
 def pairs(
-    source: Annotated[Path, Parameter(help="A pack or an identity folder.")],
+    source: Annotated[Path, Parameter(help="A face set of any format, or an identity folder.")],
     out: Annotated[Path, Parameter(help="The pair list to write, in LFW's format.")],
     *,
     identities: Annotated[Path | None, Parameter(help="Only these people, one a line.")] = None,
@@ -186,7 +186,7 @@ def world(
 
 
 def sheet(
-    source: Annotated[Path, Parameter(help="A pack or an identity folder.")],
+    source: Annotated[Path, Parameter(help="A face set of any format, or an identity folder.")],
     out: Annotated[Path, Parameter(help="The picture to write, .png or .jpg.")],
     *,
     people: Annotated[int, Parameter(help="Rows.")] = 8,
