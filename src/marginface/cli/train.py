@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.overrides import apply_overrides, overrides_class, pick
+from marginface.cli.train_plan import show_plan, warn_of_memory
 from marginface.recipes import RECIPES
 from marginface.recipes import smoke as smoke_scale
 from marginface.training import TrainConfig, launch
@@ -32,6 +33,14 @@ def train(
         int, Parameter(help="Processes on this machine that share the batch and the classes.")
     ] = 1,
     restart: Annotated[bool, Parameter(help="Throw away what OUT holds.", negative="")] = False,
+    plan: Annotated[
+        bool,
+        Parameter(help="Train nothing: tell memory, time and better settings.", negative=""),
+    ] = False,
+    identities: Annotated[
+        int | None,
+        Parameter(help="With --plan: so many people instead of those of DATA, which is not read."),
+    ] = None,
     json: Json = None,
 ) -> None:
     """Train one model; the same command goes on where a run was stopped or killed.
@@ -51,6 +60,8 @@ def train(
 
         marginface train celeb.pack runs/two --nproc 2
 
+        marginface train celeb.pack runs/large --plan --identities 2000000
+
         torchrun --nnodes 2 --nproc-per-node 8 --no-python marginface train celeb.pack runs/many
     """
     settings = pick("recipe", recipe, RECIPES)(data)
@@ -60,9 +71,16 @@ def train(
             settings = replace(settings, steps=None, epochs=config.epochs)
     settings = apply_overrides(settings, config)
     settings = replace(settings, data=replace(settings.data, path=data))
+    if plan:
+        show_plan(settings, identities=identities, processes=nproc, json=json)
+        return
+    if identities is not None:
+        raise ValueError(f"identities must go with --plan, got {identities} without it")
     is_first = os.environ.get("RANK", "0") == "0"  # of those torchrun started
     if smoke and is_first:
         say(f"smoke run of {recipe}: it shows that the recipe runs, and its numbers mean nothing")
+    if is_first:
+        warn_of_memory(settings, processes=nproc)
     if nproc == 1:
         result = run_training(settings, out, resume=not restart)
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from marginface.heads.precision import PRECISIONS
-from marginface.training.build import DENSE_CLASSES
+from marginface.training.build import CHUNK, DENSE_CLASSES
 from marginface.training.config import TrainConfig
 from marginface.training.head_cost import head_cost
 from marginface.training.prediction import Facts, Prediction, predict
@@ -79,14 +79,14 @@ class _Trial:
             matrix = cost.number_bytes * cost.rows * cost.classes
             reason = (
                 f"with {self.identities:,} classes the walk saves {cost.matrices:g} matrices of "
-                f"rows × classes, {matrix / MIB:,.0f} MiB each"
+                f"rows × classes, {matrix / MIB:,.0f} MiB each; unset it takes {CHUNK:,} at a time"
             )
             if now is None:
                 return Advice(setting="head.chunk", now=now, better=now, reason=reason)
             return self._tried("head.chunk", (None,), LEAST_GAIN, lambda _: reason)
         return self._tried(
             "head.chunk",
-            (None, 2048),
+            (None, CHUNK),
             LEAST_GAIN,
             lambda value: (
                 f"{self.identities:,} classes are few enough for one product over all"
@@ -149,14 +149,14 @@ class _Trial:
         name, now = "head.sample_rate", self.config.head.sample_rate
         share = self.best.head_s / self.best.step_s if self.best.step_s else 0.0
         if not self.config.head.updates_in_walk or now < 1 or share < 0.5:
-            reason = f"the head takes {share:.0%} of a step" if self.best.step_s else "exact"
+            reason = f"the head takes {share:.2f} of a step" if self.best.step_s else "exact"
             return Advice(setting=name, now=now, better=now, reason=reason)
         return self._tried(
             name,
             (SAMPLED,),
             LEAST_GAIN_INEXACT,
             lambda _: (
-                f"the head takes {share:.0%} of a step; the softmax is then over a sample, "
+                f"the head takes {share:.2f} of a step; the softmax is then over a sample, "
                 "which is another objective"
             ),
             wants_time=True,
