@@ -18,6 +18,7 @@ COMMANDS = [
     "demo",
     "train",
     "compare",
+    "export",
     "evaluate",
     "losses",
     "recipes",

@@ -34,8 +34,10 @@ from marginface.training import (
 from marginface.training.build import build_parts, open_training_data
 from marginface.training.checkpoint import all_checkpoints, read_state
 from tests.training.tiny import (
+    NaNOnDark,
     assert_same_tensors,
     bytes_of,
+    nan_config,
     newest,
     tensors_of,
     tiny_config,
@@ -225,39 +227,11 @@ def test_frozen_stages_stay_as_they_were(pack: Path, tmp_path: Path) -> None:
     }
 
 
-class NaNOnDark(nn.Module):
-    """A network without batch normalisation that fails on a picture with a dark corner."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3, 8)
-
-    def stages(self) -> list[tuple[str, nn.Module]]:
-        return [("all", self.linear)]
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.linear(images.mean(dim=(2, 3)))
-        is_dark = (images[:, :, 0, 0] == -1).all(dim=1, keepdim=True)
-        return torch.where(is_dark, torch.nan, features)
-
-
 def test_nan_stops_with_the_culprit_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("marginface.training.start.make_backbone", lambda *a, **b: NaNOnDark())
-    pack = write_pack(tmp_path / "with_dark.pack")
-    images = pack / "images.bin"
-    stored = bytearray(images.read_bytes())
-    stored[20 * 32 * 32 * 3 : 20 * 32 * 32 * 3 + 3] = bytes(3)
-    images.write_bytes(stored)
-    config = tiny_config(
-        pack,
-        data=DataConfig(path=pack, augmentation=Augmentation(flip=False)),
-        ema_decay=None,
-        batch_size=4,
-        checkpoint_every_steps=1,
-        steps=40,
-    )
+    config = nan_config(tmp_path / "with_dark.pack")
     run_dir = tmp_path / "run"
     with pytest.raises(NonFiniteLossError) as stopped:
         train(config, run_dir)

@@ -1,5 +1,6 @@
 """Several processes compute what one does, and each number of them goes on from any other's."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from marginface.data import Augmentation
 from marginface.training import (
     BackboneConfig,
+    DataConfig,
     HeadConfig,
     LossConfig,
     OptimizerConfig,
@@ -18,11 +21,19 @@ from marginface.training import (
     read_log,
     train,
 )
-from marginface.training.checkpoint import read_state
+from marginface.training.checkpoint import all_checkpoints, read_state
 from marginface.training.processes import Processes
 from tests.processes import run_on
 from tests.training import together
-from tests.training.tiny import SIDE, assert_same_tensors, newest, tensors_of, tiny_config
+from tests.training.tiny import (
+    SIDE,
+    assert_same_tensors,
+    nan_config,
+    newest,
+    tensors_of,
+    tiny_config,
+    write_pack,
+)
 
 WIDTHS = {"widths": (4, 4, 8, 8), "dropout": 0.0}
 PLAIN = BackboneConfig(name="iresnet_tiny", dim=8, input_size=SIDE, options=WIDTHS)
@@ -63,6 +74,10 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+# With (2, 3, 1, 4), every step from one number to another.
+LONG_CHAINS = [(1, 2, 4, 3), (3, 2, 1, 3, 4), (4, 1), (4, 2)]
+
+
 def assert_equal_runs(one: Path, other: Path) -> None:
     """Compare the newest checkpoints of two runs to the last digits of float64."""
     ours, theirs = tensors_of(newest(one)), tensors_of(newest(other))
@@ -100,7 +115,10 @@ def test_any_number_of_processes_computes_what_one_does(
             torch.testing.assert_close(tensor, models[1][key], rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("chain", [(2, 3, 1, 4), (1, 2, 4, 3), (3, 2, 1), (4, 1)])
+@pytest.mark.parametrize(
+    "chain",
+    [(2, 3, 1, 4), *(pytest.param(item, marks=pytest.mark.slow) for item in LONG_CHAINS)],
+)
 def test_a_run_goes_on_on_any_number_of_processes(
     pack: Path, alone: Path, tmp_path: Path, chain: tuple[int, ...]
 ) -> None:
@@ -115,13 +133,19 @@ def test_a_run_goes_on_on_any_number_of_processes(
     assert_equal_runs(tmp_path, alone / "adaface")
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize(
+    ("processes", "changes"),
+    [
+        (3, {"precision": "bf16", "channels_last": True}),
+        pytest.param(2, {"batch_statistics": "process"}, marks=pytest.mark.slow),
+        pytest.param(3, {"batch_statistics": "process"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_on_the_same_processes_goes_on_bit_for_bit(
-    pack: Path, tmp_path: Path, processes: int
+    pack: Path, tmp_path: Path, processes: int, changes: dict[str, Any]
 ) -> None:
-    # Dropout in every process, margins drawn, statistics of each process's own part.
-    changes: dict[str, Any] = {"steps": 5, "batch_statistics": "process", "batch_size": 18}
-    whole = tiny_config(pack, **changes).to_dict()
+    # Dropout in every process, and margins drawn.
+    whole = tiny_config(pack, **changes, steps=4, batch_size=18).to_dict()
     run_on(processes, together.train_each, [(whole, tmp_path / "whole")])
     for _ in range(2):
         run_on(processes, together.train_a_step, whole, tmp_path / "cut")
@@ -213,6 +237,41 @@ def test_processes_that_were_started_for_other_runs_are_refused(pack: Path, tmp_
         )
         assert "start all of them with the same command, data and versions" in text
     assert not list(tmp_path.iterdir())
+    more = write_pack(tmp_path / "more.pack", identities=7)
+    other = DataConfig(path=more, augmentation=Augmentation.adaface())
+    told[1] = tiny_config(pack, data=other).to_dict()
+    for kind, text in run_on(2, together.error_of, told, tmp_path / "run"):
+        assert kind == "ProcessMismatchError"
+        assert "data.identities is 6 in process 0 and 7 in process 1" in text
+        assert "data.fingerprint is " in text
+    told[1] = told[0]
+    for kind, text in run_on(2, together.error_of, told, tmp_path / "run", ["0.1", "0.2"]):
+        assert kind == "ProcessMismatchError"
+        assert "version of marginface is '0.1' in process 0 and '0.2' in process 1" in text
+
+
+def test_nan_in_one_process_stops_all_with_the_culprit(tmp_path: Path) -> None:
+    told = nan_config(tmp_path / "with_dark.pack").to_dict()
+    for kind, text in run_on(2, together.meet_nan, told, tmp_path / "run"):
+        assert kind == "NonFiniteLossError"
+        assert "from 1 of 4 pictures (person_2/person_2_0005.png; all in " in text
+    (dump,) = (tmp_path / "run").glob("nonfinite_step_*.json")
+    found = json.loads(dump.read_text())
+    assert found["culprits"] == ["person_2/person_2_0005.png"]
+    assert len(found["batch"]) == len(found["labels"]) == 4
+    for path in all_checkpoints(tmp_path / "run"):
+        assert read_state(path).step == found["step"] - 1
+
+
+def test_validation_is_a_matter_of_the_first_and_disturbs_nobody(
+    pack: Path, tmp_path: Path
+) -> None:
+    told = tiny_config(pack, steps=6).to_dict()
+    assert run_on(2, together.watched, told, tmp_path / "watched") == [[4, 6], []]
+    run_on(2, together.train_each, [(told, tmp_path / "plain")])
+    assert_same_tensors(*(newest(tmp_path / name) for name in ("watched", "plain")))
+    log = read_log(tmp_path / "watched" / "log.jsonl")
+    assert [record["step"] for record in log if "validation" in record] == [4, 6]
 
 
 @pytest.mark.parametrize(

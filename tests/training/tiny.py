@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
+from torch import nn
 
 from marginface.data import Augmentation, PackWriter
 from marginface.training import (
@@ -57,6 +58,38 @@ def tiny_config(pack: Path, **changes: Any) -> TrainConfig:
         "keeps_tensorboard": False,
     }
     return TrainConfig(**(fields | changes))
+
+
+class NaNOnDark(nn.Module):
+    """A network without batch normalisation that fails on a picture with a dark corner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 8)
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        return [("all", self.linear)]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.linear(images.mean(dim=(2, 3)))
+        is_dark = (images[:, :, 0, 0] == -1).all(dim=1, keepdim=True)
+        return torch.where(is_dark, torch.nan, features)
+
+
+def nan_config(path: Path) -> TrainConfig:
+    """Write a pack with one dark picture, `person_2/person_2_0005.png`; return a run over it."""
+    images = write_pack(path) / "images.bin"
+    stored = bytearray(images.read_bytes())
+    stored[20 * 32 * 32 * 3 : 20 * 32 * 32 * 3 + 3] = bytes(3)
+    images.write_bytes(stored)
+    return tiny_config(
+        path,
+        data=DataConfig(path=path, augmentation=Augmentation(flip=False)),
+        ema_decay=None,
+        batch_size=4,
+        checkpoint_every_steps=1,
+        steps=40,
+    )
 
 
 def newest(run_dir: Path) -> Path:

@@ -11,11 +11,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from marginface.training import TrainConfig, TrainingInterrupted, checkpoint, loop, train
+from marginface.training import (
+    TrainConfig,
+    TrainingInterrupted,
+    checkpoint,
+    describe,
+    loop,
+    start,
+    train,
+)
 from marginface.training.batch_norm import share_batch_statistics
 from marginface.training.checkpoint import Checkpoint, all_checkpoints, copy_tensors, read_state
 from marginface.training.gradients import mean_in_order
 from marginface.training.processes import Processes
+from tests.training.tiny import NaNOnDark
 
 CLASSES = 5
 HANGS_S = 4.0
@@ -51,13 +60,36 @@ def train_a_step(told: dict[str, Any], folder: Path) -> str:
     return ""
 
 
-def error_of(told: list[dict[str, Any]], folder: Path) -> tuple[str, str]:
-    """Train by one's own config; return kind and text of the error."""
+def watched(told: dict[str, Any], folder: Path) -> list[int]:
+    """Train with a validation that draws; return the steps at which this process was asked."""
+    asked = []
+
+    def validate(step: int, backbone: nn.Module) -> dict[str, float]:
+        assert not backbone.training
+        asked.append(step)
+        return {"drawn": float(torch.rand(()))}
+
+    train(TrainConfig.from_dict(told), folder, validate=validate, validate_every=4)
+    return asked
+
+
+def error_of(
+    told: list[dict[str, Any]], folder: Path, versions: list[str] | None = None
+) -> tuple[str, str]:
+    """Train by one's own config and under one's own version; return kind and text of the error."""
+    if versions is not None:
+        describe.versions = lambda: {"marginface": versions[dist.get_rank()]}
     try:
         train(TrainConfig.from_dict(told[dist.get_rank()]), folder)
     except Exception as error:
         return type(error).__name__, str(error)
     return "", ""
+
+
+def meet_nan(told: dict[str, Any], folder: Path) -> tuple[str, str]:
+    """Train a network that gives NaN for one picture; return what this process says."""
+    start.make_backbone = lambda *names, **options: NaNOnDark()
+    return error_of([told] * dist.get_world_size(), folder)
 
 
 def die_in(kind: str, number: int, rank: int, told: dict[str, Any], folder: Path) -> None:

@@ -1,6 +1,7 @@
 """`marginface train`: one run."""
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,7 +85,8 @@ def train(
     if nproc == 1:
         result = run_training(settings, out, resume=not restart)
     else:
-        result = launch(settings, out, processes=nproc, resume=not restart)
+        is_debug = "--debug" in sys.argv
+        result = launch(settings, out, processes=nproc, resume=not restart, is_debug=is_debug)
     if not is_first:
         return
     record = {

@@ -8,6 +8,7 @@ Source: torch.distributed; environment and meaning of ranks are those of torchru
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,12 +167,12 @@ def _told_of_lost_processes(processes: Processes, *, timeout_s: float) -> Iterat
             raise ProcessGroupError(
                 f"{processes} waited {timeout_s:g} s for another one and gave up; the last "
                 "checkpoint is untouched; look at what the others told last, and raise timeout_s "
-                f"if they only were slow ({text})"
+                f"if they only were slow ({_in_short(text)})"
             ) from cause
         if _is_any_in(text, ("gloo", "NCCL", "Connection", "Broken pipe")):
             raise ProcessGroupError(
                 f"{processes} lost another one; the last checkpoint is untouched; look at what "
-                f"the others told last ({text})"
+                f"the others told last ({_in_short(text)})"
             ) from cause
         raise
 
@@ -189,6 +190,11 @@ def _messenger() -> torch.device:
     if "gloo" in dist.get_backend_config():
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def _in_short(text: str) -> str:
+    """Return the first sentence of what torch says, without the place in its source."""
+    return re.sub(r"^\[[^]]*\] *", "", text).split(". ")[0]
 
 
 def _is_any_in(text: str, words: tuple[str, ...]) -> bool:
