@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from marginface.evaluation.scores import FAILED
 
-# Scores of one block of probes with the gallery: 16 MiB of float32, read again while in the cache.
-BLOCK = 1 << 22
+# Scores of one block of probes with the gallery: 8 MiB of float32, read again while in the cache.
+BLOCK = 1 << 21
 # Probes of a block where the gallery is so large that fewer would fit: products of few rows crawl.
 LEAST = 128
 
