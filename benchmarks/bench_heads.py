@@ -30,7 +30,7 @@ from pytorch_metric_learning.losses import ArcFaceLoss
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from harness import RESULTS, Call, Row, measure, rows_of, show, write_rows
+from harness import RESULTS, Call, Row, measure, replace_rows, rows_of, show
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
 
@@ -111,6 +111,15 @@ def with_the_same_weights(modules: dict[str, nn.Module]) -> dict[str, nn.Module]
     return modules
 
 
+def worth_timing(modules: dict[str, nn.Module], classes: int) -> dict[str, nn.Module]:
+    """Leave out bfloat16 at sizes where a processor without units for it takes minutes."""
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text() if info.exists() else "amx_bf16"
+    if classes < 100_000 or "avx512_bf16" in flags or "amx_bf16" in flags:
+        return modules
+    return {name: module for name, module in modules.items() if "bfloat16" not in name}
+
+
 def batch_of(batch: int, classes: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     return torch.randn(batch, DIM), torch.randint(0, classes, (batch,))
@@ -172,6 +181,7 @@ def pass_rows(batch: int, classes: int, repeats: int) -> list[Row]:
             "bfloat16-cached": ours(classes, chunk=CHUNK, precision="bfloat16-cached"),
         }
     )
+    modules = worth_timing(modules, classes)
     features, labels = batch_of(batch, classes)
     calls = {name: full_pass(module, features, labels) for name, module in modules.items()}
     calls["its four products"] = four_products(batch, classes)
@@ -213,6 +223,7 @@ def step_rows(batch: int, classes: int, repeats: int) -> list[Row]:
             "float32 in walk, 10 %": ours(classes, chunk=CHUNK, sample_rate=0.1),
         }
     )
+    modules = worth_timing(modules, classes)
     features, labels = batch_of(batch, classes)
     calls = {
         name: full_step(
@@ -387,19 +398,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     for topic in arguments.only:
-        rows: list[Row] = []
         sizes = TOPICS[topic][1]
         if arguments.sizes:
             sizes = [tuple(int(part) for part in size.split("x")) for size in arguments.sizes]
         for batch, classes in sizes:
             began = time.perf_counter()
             # Large sizes vary less and take minutes a round.
-            repeats = arguments.repeats if classes < 300_000 else min(arguments.repeats, 3)
+            repeats = arguments.repeats if classes < 300_000 else min(arguments.repeats, 2)
             new = in_own_process(topic, batch, classes, repeats, arguments.threads)
             print(f"{topic} {batch}x{classes}: {time.perf_counter() - began:.0f} s")
             show(new)
-            rows += new
-            write_rows(arguments.out / f"heads_{topic}_cpu_202611.csv", rows)
+            replace_rows(arguments.out / f"heads_{topic}_cpu_202611.csv", new)
 
 
 if __name__ == "__main__":

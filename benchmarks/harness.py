@@ -158,6 +158,16 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
         writer.writerows(asdict(row) for row in rows)
 
 
+def replace_rows(path: Path, rows: list[Row]) -> None:
+    """Write rows, and keep those the file holds of other names, axes and values."""
+    kept = []
+    if path.exists():
+        with path.open(newline="") as file:
+            kept = [Row(**row) for row in csv.DictReader(file)]
+    new = {(row.name, row.axis, row.value) for row in rows}
+    write_rows(path, [*(row for row in kept if (row.name, row.axis, row.value) not in new), *rows])
+
+
 def show(rows: Iterable[Row]) -> None:
     for row in rows:
         print(
