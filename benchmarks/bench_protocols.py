@@ -17,7 +17,6 @@ replace those of its name.
 """
 
 import argparse
-import csv
 import heapq
 import importlib
 import math
@@ -34,7 +33,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from harness import RESULTS, Row, Sample, extra_mib, measure, rows_of, show, write_rows
+from harness import RESULTS, Row, Sample, extra_mib, measure, rows_of, show
 from marginface.evaluation.bootstrap import IdentityBootstrap
 from marginface.evaluation.identification import cmc, older_points, search_gallery
 from marginface.evaluation.insightface_folds import (
@@ -405,16 +404,6 @@ def main() -> None:
         show(rows)
         replace_rows(Path(options.out), rows)
         print(f"{topic} took {time.perf_counter() - begun:.0f} s", flush=True)
-
-
-def replace_rows(path: Path, rows: list[Row]) -> None:
-    """Write the rows of a topic, and keep those of the others that the file holds."""
-    kept = []
-    if path.exists():
-        with path.open(newline="") as file:
-            kept = [Row(**row) for row in csv.DictReader(file)]
-    names = {row.name for row in rows}
-    write_rows(path, [*(row for row in kept if row.name not in names), *rows])
 
 
 if __name__ == "__main__":
