@@ -33,7 +33,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from harness import RESULTS, Row, Sample, extra_mib, measure, rows_of, show
+from harness import RESULTS, Row, Sample, extra_mib, measure, replace_rows, rows_of, show
 from marginface.evaluation.bootstrap import IdentityBootstrap
 from marginface.evaluation.identification import cmc, older_points, search_gallery
 from marginface.evaluation.insightface_folds import (
