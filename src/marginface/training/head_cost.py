@@ -5,7 +5,8 @@ that plain autograd holds at once, and b bytes a number:
 
     kept       2·b·C·d                    class vectors and their momentum
     gradient   b·C·d                      unless the classes move within the walk
-    dense      max(b·(m·R·C + C·d), 3·b·C·d), the gradient among them
+    dense      max(b·(m·R·C + C·d), 3·b·C·d), the gradient among them; where a matrix has at most
+               32 MiB b·((m + 1.5)·R·C + 3·C·d), for the allocator then keeps what was given back
     streamed   b·chunk·(8·R + 2·d) + b·C + 8 MiB and the gradient, 2·R·V where cosines are kept
 
     products   8·R·V·d streamed, 6 where cosines are kept, in one walk, or dense
@@ -26,10 +27,15 @@ from marginface.losses.base import Loss
 from marginface.training.build import CHUNK, DENSE_CLASSES
 from marginface.training.config import TrainConfig
 
+# The largest block that the allocator of glibc does not return to the system.
+KEPT_BY_ALLOCATOR = 32 << 20
 # What libraries hold for themselves around a walk, whatever its size.
 WORKSPACE = 8 << 20
 # Blocks of rows × chunk, and of chunk × dim, that a walk holds at once.
 ROW_BLOCKS, CLASS_BLOCKS = 8, 2
+# How often a step reads or writes every number of the class vectors, their gradient and their
+# momentum, fused descent included; with copies of chosen classes more often.
+DENSE_TRAFFIC, STREAMED_TRAFFIC, IN_WALK_TRAFFIC, SAMPLED_TRAFFIC = 26, 15, 12, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +120,7 @@ class HeadCost:
         entries = self.rows * self.visited
         gradient = 0 if self.updates_in_walk else of_vectors
         if self.chunk is None:
-            within = max(b * self.matrices * entries + of_vectors, 3 * of_vectors)
+            within = self._dense_bytes(b * entries, of_vectors)
         else:
             chunk = min(self.chunk, self.visited)
             within = gradient + b * self.classes + WORKSPACE
@@ -122,6 +128,11 @@ class HeadCost:
             within += 2 * entries if self.precision.keeps_cosines else 0
         kept = of_vectors * (2 if self.keeps_momentum else 1)
         return HeadMemory(kept=kept, gradient=gradient, within=int(within))
+
+    def _dense_bytes(self, matrix: int, of_vectors: int) -> float:
+        if matrix <= KEPT_BY_ALLOCATOR:
+            return (self.matrices + 1.5) * matrix + 3 * of_vectors
+        return max(self.matrices * matrix + of_vectors, 3 * of_vectors)
 
     def work(self) -> Work:
         """Return what a forward and backward pass with the optimiser's step does."""
@@ -131,28 +142,27 @@ class HeadCost:
             return Work(
                 product_flops=6 * entries * self.dim,
                 is_rounded=False,
-                passes=(self.matrices + 5) * entries + 6 * numbers,
-                # Fused descent reads three matrices and writes two; its gradient is looked at once.
-                streamed_bytes=b * (24 * self.classes * self.dim // 4 + 6 * numbers),
+                passes=(self.matrices + 5) * entries,
+                streamed_bytes=b * DENSE_TRAFFIC * numbers,
                 fresh_bytes=b * ((self.matrices + 4) * entries + 5 * numbers),
             )
         is_rounded = self.precision.products is not None
         products = 6 if self.precision.keeps_cosines or self.is_single_walk else 8
-        passes = 14 if self.loss.slope_of_others is not None else 22
+        passes = 14 if self.loss.slope_of_others is not None else 40
         passes += 3 * is_rounded + 1 * self.precision.keeps_cosines
-        streamed = 4 if self.updates_in_walk else 4 + 6
+        traffic = IN_WALK_TRAFFIC if self.updates_in_walk else STREAMED_TRAFFIC
+        traffic += SAMPLED_TRAFFIC * (self.visited < self.classes)
+        # Each chunk's terms and their exponentials are new, in forward and on the way back.
+        fresh = b * (4 if self.loss.slope_of_others is not None else 8) * entries
+        fresh += 0 if self.updates_in_walk else b * self.classes * self.dim
+        fresh += 2 * entries if self.precision.keeps_cosines else 0
         return Work(
             product_flops=products * entries * self.dim,
             is_rounded=is_rounded,
-            passes=passes * entries + (2 + 3 * is_rounded + self.updates_in_walk) * numbers,
-            streamed_bytes=b * (1 + streamed + (8 if self._is_sampled else 0)) * numbers,
-            fresh_bytes=(0 if self.updates_in_walk else b * self.classes * self.dim)
-            + (2 * entries if self.precision.keeps_cosines else 0),
+            passes=passes * entries + 4 * is_rounded * numbers,
+            streamed_bytes=b * traffic * numbers,
+            fresh_bytes=fresh,
         )
-
-    @property
-    def _is_sampled(self) -> bool:
-        return self.visited < self.classes
 
 
 def head_cost(config: TrainConfig, identities: int, *, processes: int = 1) -> HeadCost:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -13,6 +14,8 @@ from marginface.training.head_cost import HeadCost, Work
 
 # Larger than the caches of a processor, in numbers of float32.
 BEYOND_CACHE = 1 << 24
+# How much of a walk is timed, and with how many rows at most.
+CHUNKS, ROWS = 4, 256
 STATUS = Path("/proc/self/status")
 MEMORY = Path("/proc/meminfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -48,13 +51,13 @@ class Speed:
 
 
 def measure_speed(cost: HeadCost, device: str) -> Speed:
-    """Time a chunk of the head's work, under two seconds in all; the best of a few rounds counts.
+    """Time a chunk of the head's work, some two seconds in all.
 
     Args:
         cost: The head, for the shape of its products.
         device: Where it runs.
     """
-    rows, chunk = min(cost.rows, 1024), min(2048, max(cost.visited, 64))
+    rows, chunk = min(cost.rows, ROWS), min(2048, max(cost.visited, 64))
     plain = torch.float64 if cost.number_bytes > 4 else torch.float32
     streamed, fresh = _speed_of_memory(device)
     return Speed(
@@ -67,17 +70,19 @@ def measure_speed(cost: HeadCost, device: str) -> Speed:
 
 
 def _product_flops(rows: int, chunk: int, dim: int, kind: torch.dtype, device: str) -> float:
+    """Time the three shapes of product of a walk, over vectors that no cache holds."""
     features = torch.ones(rows, dim, device=device, dtype=kind)
-    vectors = torch.ones(chunk, dim, device=device, dtype=kind)
+    vectors = torch.ones(CHUNKS, chunk, dim, device=device, dtype=kind)
     block = torch.empty(rows, chunk, device=device, dtype=kind)
-    back, part = torch.empty_like(features), torch.empty_like(vectors)
+    back, part = torch.zeros_like(features), torch.empty_like(vectors)
 
     def products() -> None:
-        torch.mm(features, vectors.T, out=block)
-        torch.mm(block, vectors, out=back)
-        torch.mm(block.T, features, out=part)
+        for some, gradient in zip(vectors, part, strict=True):
+            torch.mm(features, some.T, out=block)
+            back.addmm_(block, some)
+            torch.mm(block.T, features, out=gradient)
 
-    return 6 * rows * chunk * dim / best_seconds(products, device)
+    return CHUNKS * 6 * rows * chunk * dim / usual_seconds(products, device, rounds=5)
 
 
 def _passes(rows: int, chunk: int, kind: torch.dtype, device: str) -> float:
@@ -87,22 +92,22 @@ def _passes(rows: int, chunk: int, kind: torch.dtype, device: str) -> float:
     def passes() -> None:
         torch.sub(terms, pooled, out=found).exp_().mul_(pooled)
 
-    return 3 * rows * chunk / best_seconds(passes, device)
+    return 3 * rows * chunk / usual_seconds(passes, device)
 
 
 def _speed_of_memory(device: str) -> tuple[float, float]:
     """Return bytes a second through large tensors, and of memory that is new."""
     one, other = (torch.zeros(BEYOND_CACHE, device=device) for _ in range(2))
-    streamed = 12 * BEYOND_CACHE / best_seconds(lambda: one.add_(other), device)
-    spent = best_seconds(lambda: torch.empty(BEYOND_CACHE, device=device).zero_(), device)
+    streamed = 12 * BEYOND_CACHE / usual_seconds(lambda: one.add_(other), device)
+    spent = usual_seconds(lambda: torch.empty(BEYOND_CACHE, device=device).zero_(), device)
     faults = spent - 4 * BEYOND_CACHE / streamed
     return streamed, 4 * BEYOND_CACHE / max(faults, 1e-6)
 
 
-def best_seconds(call: Callable[[], object], device: str, *, rounds: int = 4) -> float:
-    """Return the shortest time of some rounds after one that warms up."""
+def usual_seconds(call: Callable[[], object], device: str, *, rounds: int = 7) -> float:
+    """Return the median time of some rounds after one that warms up."""
     call()
-    return min(seconds_of(call, device) for _ in range(rounds))
+    return median(seconds_of(call, device) for _ in range(rounds))
 
 
 def seconds_of(call: Callable[[], object], device: str) -> float:
