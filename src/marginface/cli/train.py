@@ -13,7 +13,7 @@ from marginface.cli.overrides import apply_overrides, overrides_class, pick
 from marginface.cli.train_plan import show_plan, warn_of_memory
 from marginface.recipes import RECIPES
 from marginface.recipes import smoke as smoke_scale
-from marginface.training import TrainConfig, launch
+from marginface.training import TrainConfig, TrainResult, launch
 from marginface.training import train as run_training
 
 Overrides: Any = overrides_class(TrainConfig, hidden=frozenset({"data.path"}))
@@ -82,11 +82,7 @@ def train(
         say(f"smoke run of {recipe}: it shows that the recipe runs, and its numbers mean nothing")
     if is_first:
         warn_of_memory(settings, processes=nproc)
-    if nproc == 1:
-        result = run_training(settings, out, resume=not restart)
-    else:
-        is_debug = "--debug" in sys.argv
-        result = launch(settings, out, processes=nproc, resume=not restart, is_debug=is_debug)
+    result = _trained(settings, out, nproc, resume=not restart)
     if not is_first:
         return
     record = {
@@ -108,3 +104,10 @@ def train(
     )
     if not result.is_complete:
         say("the time limit came before the last step; the same command goes on")
+
+
+def _trained(settings: TrainConfig, out: Path, processes: int, *, resume: bool) -> TrainResult:
+    if processes == 1:
+        return run_training(settings, out, resume=resume)
+    is_debug = "--debug" in sys.argv
+    return launch(settings, out, processes=processes, resume=resume, is_debug=is_debug)

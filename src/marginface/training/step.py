@@ -83,10 +83,9 @@ def take_step(
     parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
     for some_images, some_labels in parts:
         part = len(some_labels) / len(labels)
-        is_last = row + len(some_labels) == len(labels)
         inputs = _inputs(some_images, head, channels_last=channels_last)
-        with _averaging(backbone, is_last=is_last):
-            autocast = torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=uses_bf16)
+        autocast = torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=uses_bf16)
+        with _averaging(backbone, is_last=row + len(some_labels) == len(labels)):
             with autocast, watching(branch) as seen:
                 features = backbone(inputs).to(head.prototypes.dtype)
             _undo_mean(features, processes)
@@ -99,14 +98,13 @@ def take_step(
             _add_statistics(statistics, terms, share=part)
             loss += float(value.detach())
             if not math.isfinite(loss):
-                broken = [row + position for position in _broken_rows(features)]
-                return _not_finite(loss, math.nan, broken)
+                return _not_finite(loss, math.nan, _broken_rows(features, first=row))
             value.backward()
         row += len(some_labels)
     gradient_norm = _clip(backbone, clip_norm)
     judged = [head] if branch is None else [head, branch.networks]
     is_finite = math.isfinite(gradient_norm) and all(map(_has_finite_gradients, judged))
-    if processes.highest(not is_finite)[0]:
+    if any(processes.highest(not is_finite)):
         return _not_finite(loss, gradient_norm, [])
     for one in optimizers:
         one.step()
@@ -161,9 +159,9 @@ def _not_finite(loss: float, gradient_norm: float, broken_rows: list[int]) -> St
     )
 
 
-def _broken_rows(features: Float[Tensor, "batch dim"]) -> list[int]:
+def _broken_rows(features: Float[Tensor, "batch dim"], *, first: int) -> list[int]:
     rows = ~torch.isfinite(features).all(dim=1)
-    return [int(row) for row in rows.nonzero().flatten()]
+    return [first + int(row) for row in rows.nonzero().flatten()]
 
 
 def _has_finite_gradients(module: nn.Module) -> bool:
