@@ -70,8 +70,8 @@ def test_small_matrices_stay_with_the_process() -> None:
 def test_streamed_head_by_hand() -> None:
     config = run_of(backbone=BackboneConfig(dim=8), batch_size=4, head=HeadConfig(chunk=100))
     memory = head_cost(config, 1000).memory()
-    # 8 blocks of 4 × 100, 2 of 100 × 8, the lengths of 1,000 vectors, the gradient.
-    assert memory.within == WORKSPACE + 12_800 + 6_400 + 4_000 + 32_000
+    # 5 blocks of 4 × 100, one of 100 × 8, the lengths of 1,000 vectors, the gradient.
+    assert memory.within == WORKSPACE + 8_000 + 3_200 + 4_000 + 32_000
     in_walk = replace(config, head=HeadConfig(chunk=100, updates_in_walk=True))
     moved = head_cost(in_walk, 1000).memory()
     assert (moved.gradient, moved.within) == (0, memory.within - 32_000)

@@ -7,7 +7,7 @@ that plain autograd holds at once, and b bytes a number:
     gradient   b·C·d                      unless the classes move within the walk
     dense      max(b·(m·R·C + C·d), 3·b·C·d), the gradient among them; where a matrix has at most
                32 MiB b·((m + 1.5)·R·C + 3·C·d), for the allocator then keeps what was given back
-    streamed   b·chunk·(8·R + 2·d) + b·C + 8 MiB and the gradient, 2·R·V where cosines are kept
+    streamed   b·chunk·(5·R + d) + b·C + 4 MiB and the gradient, 2·R·V where cosines are kept
 
     products   8·R·V·d streamed, 6 where cosines are kept, in one walk, or dense
 
@@ -30,9 +30,9 @@ from marginface.training.config import TrainConfig
 # The largest block that the allocator of glibc does not return to the system.
 KEPT_BY_ALLOCATOR = 32 << 20
 # What libraries hold for themselves around a walk, whatever its size.
-WORKSPACE = 8 << 20
+WORKSPACE = 4 << 20
 # Blocks of rows × chunk, and of chunk × dim, that a walk holds at once.
-ROW_BLOCKS, CLASS_BLOCKS = 8, 2
+ROW_BLOCKS, CLASS_BLOCKS = 5, 1
 # How often a step reads or writes every number of the class vectors, their gradient and their
 # momentum, fused descent included; with copies of chosen classes more often.
 DENSE_TRAFFIC, STREAMED_TRAFFIC, IN_WALK_TRAFFIC, SAMPLED_TRAFFIC = 26, 15, 12, 8
