@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from statistics import median
@@ -124,8 +125,9 @@ def compared(
 
 
 def alone(call: Callable[..., list[float]], *arguments: object) -> list[float]:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(call, arguments)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(call, *arguments).result()
 
 
 def show(kind: str, size: str, numbers: list[float]) -> None:
