@@ -35,7 +35,7 @@ from marginface.heads import IdentityHead
 from marginface.losses import make_loss
 
 DIM = 512
-CHUNK = 1024
+CHUNK = 2048
 SIZES = [(128, 507), (128, 10_177), (512, 10_177), (128, 85_742), (512, 85_742)]
 SIZES += [(128, 360_232), (512, 360_232)]
 GROWTH = [10_000, 85_742, 360_232, 1_000_000, 2_000_000]

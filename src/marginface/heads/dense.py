@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from marginface.axes import Float, Int, Tensor
+from marginface.heads.own_places import OwnPlaces
 from marginface.heads.updates import WalkUpdate
 from marginface.losses.base import Loss, OwnClass
 from marginface.sphere import normalise
@@ -83,39 +84,17 @@ def pool_dense(
     cosines = embeddings @ normalise(prototypes.to(embeddings.dtype)).T
     sums = embeddings.new_zeros(loss.class_sums)
     if loss.class_sums:
-        sums = loss.class_terms(cosines, is_own(cosines, labels, 0), rows.own)
+        sums = loss.class_terms(cosines, OwnPlaces(labels).mask(cosines, 0), rows.own)
     terms = loss.others(cosines, rows.own)
     if loss.pool == "sum":
-        return without_own(terms, labels, 0, 0.0).sum(dim=1), sums
-    return without_own(terms, labels, 0, -math.inf).logsumexp(dim=1), sums
-
-
-def is_own(
-    cosines: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"], start: int
-) -> Tensor:
-    """Return where the own classes of the rows lie among those from `start` on."""
-    columns = torch.arange(start, start + cosines.shape[1], device=labels.device)
-    return labels[:, None] == columns
+        return without_own(terms, labels, 0.0).sum(dim=1), sums
+    return without_own(terms, labels, -math.inf).logsumexp(dim=1), sums
 
 
 def without_own(
-    values: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"], start: int, fill: float
+    values: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"], fill: float
 ) -> Float[Tensor, "rows classes"]:
-    """Return the values with `fill` at each row's own class, if it lies from `start` on."""
-    if not values.numel():
-        return values
-    return values.scatter(1, *_own_entries(values, labels, start, fill))
-
-
-def drop_own(
-    values: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"], start: int, fill: float
-) -> Float[Tensor, "rows classes"]:
-    """Do the same in place."""
-    return values.scatter_(1, *_own_entries(values, labels, start, fill))
-
-
-def _own_entries(values: Tensor, labels: Tensor, start: int, fill: float) -> tuple[Tensor, Tensor]:
-    """Return a column for each row, and what shall stand there: `fill`, or what does already."""
-    place = (labels - start).clamp(0, values.shape[1] - 1)[:, None]
-    is_here = (place[:, 0] + start == labels)[:, None]
-    return place, torch.where(is_here, fill, values.gather(1, place))
+    """Return the values with `fill` at each row's own class, if it is here."""
+    (rows,) = torch.where(labels >= 0)
+    fills = values.new_full((len(rows),), fill)
+    return values.index_put((rows, labels[rows]), fills)

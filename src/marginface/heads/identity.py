@@ -51,7 +51,7 @@ class IdentityHead(nn.Module):
         dim: Length of a feature vector.
         loss: A loss from `marginface.losses`; it becomes part of the module and its state.
         chunk: None forms the whole batch × classes matrix; a number streams that many classes at a
-            time, with the same value and gradients. Take 512 to 4096 from about 10,000 classes on.
+            time, with the same value and gradients. Take 1024 to 8192 from about 10,000 classes on.
         sample_rate: Share of the classes that is visited at each training step, in (0, 1]; the own
             classes of the batch always are. Below 1 combine it with `update_in_walk`: any other
             optimiser moves the classes left out by their momentum.

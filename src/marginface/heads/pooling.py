@@ -13,8 +13,8 @@ from marginface.heads.streaming import Streaming, pool_streamed
 from marginface.heads.updates import WalkUpdate
 from marginface.losses.base import Loss
 
-# Streaming where nobody said how: 512 to 2,048 classes at a time are about equally fast.
-CHUNK = 1024
+# Streaming where nobody said how: fewer cost more calls, more leave the processor's cache.
+CHUNK = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from marginface.axes import Float, Tensor
-from marginface.heads.dense import Rows, drop_own, is_own
+from marginface.heads.dense import Rows
+from marginface.heads.own_places import OwnPlaces
 from marginface.heads.precision import Precision
 from marginface.heads.updates import WalkUpdate
 from marginface.heads.walk import Chunk, Walk, WayBack
@@ -54,7 +55,12 @@ def pool_streamed(
     )
     is_linear = loss.pool == "sum" and not loss.class_sums and how.update is None
     stream = _Stream(
-        loss, rows.labels, own.state, own.proxies, how, is_single=is_linear and is_differentiated
+        loss,
+        OwnPlaces(rows.labels),
+        own.state,
+        own.proxies,
+        how,
+        is_single=is_linear and is_differentiated,
     )
     return _Streamed.apply(stream, *inputs)  # type: ignore[no-untyped-call]
 
@@ -64,7 +70,7 @@ class _Stream:
     """What the visits know beside the tensors with gradients."""
 
     loss: Loss
-    labels: Tensor
+    places: OwnPlaces
     state: Tensor | None
     proxies: int
     how: Streaming
@@ -75,13 +81,14 @@ class _Stream:
         return OwnClass(rows[0], rows[1], self.state, embeddings.shape[1], self.proxies, prepared)
 
     def empty_pool(self, embeddings: Tensor) -> Tensor:
-        return embeddings.new_full(self.labels.shape, 0 if self.loss.pool == "sum" else -math.inf)
+        return embeddings.new_full((len(embeddings),), 0 if self.loss.pool == "sum" else -math.inf)
 
     def pooled(self, pooled: Tensor, terms: Tensor, start: int) -> Tensor:
         """Add a chunk's terms, which are overwritten, to the running pool."""
         if self.loss.pool == "sum":
-            return pooled + drop_own(terms, self.labels, start, 0.0).sum(dim=1)
-        drop_own(terms, self.labels, start, -math.inf)
+            self.places.fill(terms, start, 0.0)
+            return pooled + terms.sum(dim=1)
+        self.places.fill(terms, start, -math.inf)
         return torch.logaddexp(pooled, terms.logsumexp(dim=1))
 
     def slopes(self, terms: Tensor, pooled: Tensor, to_pooled: Tensor, start: int) -> Tensor:
@@ -90,7 +97,8 @@ class _Stream:
             slopes = to_pooled[:, None].repeat(1, terms.shape[1])
         else:
             slopes = torch.sub(terms, pooled[:, None]).exp_().mul_(to_pooled[:, None])
-        return drop_own(slopes, self.labels, start, 0.0)
+        self.places.fill(slopes, start, 0.0)
+        return slopes
 
 
 class _Streamed(torch.autograd.Function):
@@ -109,7 +117,7 @@ class _Streamed(torch.autograd.Function):
             ctx.done = _WalkBack(stream, ctx.walk, embeddings, prototypes, rows)
         for chunk, cosines in ctx.walk.forward(embeddings, prototypes):
             if loss.class_sums:
-                sums += loss.class_terms(cosines, is_own(cosines, stream.labels, chunk.start), own)
+                sums += loss.class_terms(cosines, stream.places.mask(cosines, chunk.start), own)
             if ctx.done is not None:
                 terms = ctx.done.take(chunk, cosines, (pooled, slope, sums))
             else:
@@ -172,7 +180,7 @@ class _WalkBack:
             with torch.enable_grad():
                 outputs = [loss.others(leaf, self.own)]
                 if loss.class_sums:
-                    mine = is_own(leaf, stream.labels, chunk.start)
+                    mine = stream.places.mask(leaf, chunk.start)
                     outputs.append(loss.class_terms(leaf, mine, self.own))
             terms = outputs[0].detach()
             slopes = [stream.slopes(terms, pooled, to_pooled, chunk.start), to_sums]
