@@ -10,14 +10,25 @@ import torch
 from marginface.data import convert_faces, open_faces, write_bin
 from marginface.errors import CheckpointMismatchError, DataError, ModelFileError, WeightsError
 from marginface.files import sha256_of
-from marginface.training import BackboneConfig, DataConfig, LossConfig, TrainConfig, train
+from marginface.training import (
+    BackboneConfig,
+    DataConfig,
+    HeadConfig,
+    LossConfig,
+    TrainConfig,
+    train,
+)
 from marginface.training.build import (
+    CHUNK,
+    DENSE_CLASSES,
     Parts,
+    _first_head,
     build_parts,
     open_training_data,
     total_steps,
 )
 from marginface.training.describe import make_contract, run_identity
+from marginface.training.processes import Processes
 from marginface.weights import PUBLIC_WEIGHTS, resolve_weights
 from tests.training.tiny import assert_same_tensors, tensors_of, tiny_config
 
@@ -235,3 +246,11 @@ def test_formats_without_aligned_people_are_refused(pack: Path, tmp_path: Path) 
     write_bin(tmp_path / "a.bin", pictures, np.array([True, False]))
     with pytest.raises(DataError, match=r"a\.bin must be a set to train on, got pairs"):
         open_training_data(tiny_config(tmp_path / "a.bin"))
+
+
+def test_many_classes_are_streamed_unless_told_otherwise() -> None:
+    config = tiny_config(Path("nowhere"))
+    assert _first_head(config, DENSE_CLASSES, Processes()).chunk is None
+    assert _first_head(config, DENSE_CLASSES + 1, Processes()).chunk == CHUNK
+    told = tiny_config(Path("nowhere"), head=HeadConfig(chunk=7))
+    assert _first_head(told, DENSE_CLASSES + 1, Processes()).chunk == 7

@@ -58,6 +58,11 @@ def test_every_field_without_effect_is_a_field() -> None:
         ({"steps": 5, "ema_decay": 1.0}, r"ema_decay must lie in \(0, 1\), got 1.0"),
         ({"steps": 5, "clip_norm": -1.0}, "clip_norm must be a finite number above 0, got -1.0"),
         ({"steps": 5, "seed": -1}, "seed must be 0 or more, got -1"),
+        ({"steps": 5, "timeout_s": 0.0}, "timeout_s must be a finite number above 0, got 0.0"),
+        (
+            {"steps": 5, "accumulate": 2, "head": HeadConfig(updates_in_walk=True)},
+            "head.updates_in_walk must go with accumulate 1 and .* got 2 and False",
+        ),
         ({"steps": 5, "layer_rates": {"stem": 0.0}}, "layer_rates.stem must be a finite number"),
     ],
 )
@@ -83,6 +88,9 @@ def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, Any], mes
         (lambda: ScheduleConfig(final_ratio=1.5), "schedule.final_ratio must lie in"),
         (lambda: BackboneConfig(dim=0), "backbone.dim must be 1 or more, got 0"),
         (lambda: HeadConfig(chunk=0), "head.chunk must be 1 or more, got 0"),
+        (lambda: HeadConfig(sample_rate=0.0), r"head.sample_rate must lie in \(0, 1\], got 0.0"),
+        (lambda: HeadConfig(sample_rate=0.5), "below 1 must go with head.updates_in_walk, got 0.5"),
+        (lambda: HeadConfig(precision="float31"), "head.precision .*; did you mean 'float32'"),
         (lambda: DataConfig(path=Path("x"), workers=-1), "data.workers must be 0 or more"),
     ],
 )
@@ -99,6 +107,7 @@ def test_values_out_of_range_are_refused_by_their_dotted_name(make: Any, message
         ({"seed": "one"}, "seed must be int, got 'one'"),
         ({"seed": True}, "seed must be int, got True"),
         ({"precision": "fp16"}, "precision must be .*bf16.*got 'fp16'"),
+        ({"batch_statistics": "some"}, "batch_statistics must be .*process.*got 'some'"),
         ({"freeze": "stem"}, "freeze must be .*got 'stem'"),
         ({"clip_norm": "five"}, "clip_norm must be float or nothing, got 'five'"),
     ],

@@ -1,6 +1,8 @@
 """A process that dies or hangs: the others are told, and the last checkpoint is whole."""
 
+import random
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,34 @@ def test_any_of_many_killed_anywhere(pack: Path, tmp_path: Path, processes: int,
         run_with_death(told, tmp_path / "cut", kind, number, rank, processes=processes)
     run_on(processes, together.train_each, [(told, tmp_path / "cut")])
     assert_same_tensors(newest(tmp_path / "cut"), newest(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_killed_at_random_times_and_gone_on_bit_for_bit(
+    pack: Path, tmp_path: Path, processes: int
+) -> None:
+    # Ever more checkpoints, so that many a kill falls into one.
+    changes = {"steps": 30, "checkpoint_every_steps": 2}
+    told = tiny_config(pack, **changes).to_dict()
+    started = time.monotonic()
+    run_on(processes, together.train_each, [(told, tmp_path / "whole")])
+    longest = time.monotonic() - started
+    draw, kills = random.Random(processes), 0
+    for _ in range(6):
+        seconds, rank = draw.uniform(0.05, 0.5) * longest, draw.randrange(processes)
+        try:
+            run_on(processes, together.die_after, seconds, rank, told, tmp_path / "cut")
+            break
+        except AssertionError as death:
+            if f"process {rank} died" not in str(death):
+                raise
+            kills += 1
+    assert kills
+    run_on(processes, together.train_each, [(told, tmp_path / "cut")])
+    assert_same_tensors(newest(tmp_path / "cut"), newest(tmp_path / "whole"))
+    models = [tmp_path / name / "model.safetensors" for name in ("cut", "whole")]
+    assert_same_tensors(models[0], models[1])
 
 
 def test_a_process_that_hangs_is_waited_for_no_longer_than_said(pack: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from marginface.training import (
     train,
 )
 from marginface.training.checkpoint import all_checkpoints, read_state
-from marginface.training.processes import Processes
+from marginface.training.processes import Processes, joined_processes
 from tests.processes import run_on
 from tests.training import together
 from tests.training.tiny import (
@@ -147,8 +147,7 @@ def test_a_run_on_the_same_processes_goes_on_bit_for_bit(
     # Dropout in every process, and margins drawn.
     whole = tiny_config(pack, **changes, steps=4, batch_size=18).to_dict()
     run_on(processes, together.train_each, [(whole, tmp_path / "whole")])
-    for _ in range(2):
-        run_on(processes, together.train_a_step, whole, tmp_path / "cut")
+    run_on(processes, together.train_a_step, whole, tmp_path / "cut")
     run_on(processes, together.train_each, [(whole, tmp_path / "cut")])
     assert_same_tensors(*(newest(tmp_path / name) for name in ("whole", "cut")))
     assert_same_tensors(*(tmp_path / name / "model.safetensors" for name in ("whole", "cut")))
@@ -287,6 +286,22 @@ def test_batches_too_small_to_share_are_refused(
     told = [tiny_config(pack, **changes).to_dict()] * 3
     for kind, text in run_on(3, together.error_of, told, tmp_path):
         assert (kind, message in text) == ("ValueError", True), text
+
+
+def test_places_that_are_half_described_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        pytest.raises(ValueError, match="RANK, MASTER_ADDR, MASTER_PORT must be set where WORLD_S"),
+        joined_processes("cpu", timeout_s=1.0),
+    ):
+        pass
+    monkeypatch.delenv("WORLD_SIZE")
+    with joined_processes("cpu", timeout_s=1.0) as processes:
+        assert processes == Processes()
+        assert processes.group is None
+        assert not torch.distributed.is_initialized()
 
 
 def test_places_share_every_part_of_a_batch() -> None:

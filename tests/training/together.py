@@ -92,6 +92,13 @@ def meet_nan(told: dict[str, Any], folder: Path) -> tuple[str, str]:
     return error_of([told] * dist.get_world_size(), folder)
 
 
+def die_after(seconds: float, rank: int, told: dict[str, Any], folder: Path) -> None:
+    """Train, and let the system kill one process after a while, wherever it is then."""
+    if dist.get_rank() == rank:
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody listens to what it sends
+    train(TrainConfig.from_dict(told), folder)
+
+
 def die_in(kind: str, number: int, rank: int, told: dict[str, Any], folder: Path) -> None:
     """Train, and let one process kill itself when it comes to a place for the nth time."""
     module, name = {
