@@ -67,3 +67,14 @@ def test_a_run_that_may_not_fit_is_warned_of_and_starts(
     assert "2 steps" in out
     assert "this run may need" in err
     assert "--plan" in err
+
+
+def test_processes_of_torchrun_are_not_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marginface.training.plan.free_bytes", lambda device: 0)
+    monkeypatch.setenv("RANK", "0")
+    pack = write_pack(tmp_path / "patterns.pack")
+    words = ["train", str(pack), str(tmp_path / "run"), *SMALL, "--no-keeps-tensorboard"]
+    assert run([*words, "--steps", "1"]) == 0
+    assert "may need" not in capsys.readouterr().err

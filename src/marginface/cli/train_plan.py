@@ -1,5 +1,6 @@
 """What `marginface train` tells before a run starts: its plan, and memory that is not there."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -36,6 +37,8 @@ def show_plan(
 
 def warn_of_memory(config: TrainConfig, *, processes: int) -> None:
     """Say if a run will hardly fit into memory, and let it start."""
+    if "RANK" in os.environ:
+        return  # torchrun's processes may be on many machines
     if processes > 1 and torch.device(config.device).type == "cuda":
         return  # to ask a GPU takes memory of it, for as long as this process lives
     faces = open_training_data(config)
