@@ -16,7 +16,14 @@ from marginface.backbones import make_backbone
 from marginface.data import open_faces
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
-from marginface.training import BackboneConfig, DataConfig, HeadConfig, LossConfig, TrainConfig
+from marginface.training import (
+    BackboneConfig,
+    DataConfig,
+    HeadConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 from marginface.training.advice import Advice
 from marginface.training.head_cost import WORKSPACE, head_cost
 from marginface.training.machine import Speed
@@ -133,6 +140,32 @@ def test_accumulating_keeps_fewer_activations_and_gradients_beside_them() -> Non
     cost = head_cost(split, 30_000)
     assert cost.rows == 8
     assert found[1]["head"].peak_bytes == 3 * gradient + cost.memory().within
+
+
+def test_proxies_are_rows_and_no_momentum_is_no_memory() -> None:
+    config = run_of(batch_size=8, backbone=BackboneConfig(dim=8))
+    assert head_cost(replace(config, loss=LossConfig(name="lh2face")), 100).rows == 16
+    still = replace(config, optimizer=OptimizerConfig(momentum=0.0))
+    assert head_cost(still, 100).memory().kept == 4 * 8 * 100
+    parts = {part.name: part for part in plan(still, 100, facts=FACTS).parts}
+    assert parts["backbone"].kept_bytes == 4 * MIB
+
+
+def test_threads_that_share_cores_take_longer() -> None:
+    config, crowded = run_of(batch_size=8), replace(FACTS, sharing=3.0)
+    alone, together = (plan(config, 1000, facts=facts).step_s for facts in (FACTS, crowded))
+    assert alone is not None
+    assert together == pytest.approx(3 * alone)
+
+
+def test_a_split_batch_visits_the_classes_several_times() -> None:
+    config = run_of(batch_size=8)
+    heads = [
+        next(part.seconds for part in plan(one, 100_000, facts=FACTS).parts if part.name == "head")
+        for one in (config, replace(config, batch_size=32, accumulate=4))
+    ]
+    assert heads[0] is not None
+    assert heads[1] == pytest.approx(4 * heads[0])
 
 
 def test_hours_and_pictures_a_second() -> None:
@@ -391,6 +424,8 @@ def test_half_the_bytes_in_bf16() -> None:
     full, half = (count_memory(replace(config, precision=kind)) for kind in ("float32", "bf16"))
     assert half.per_picture == pytest.approx(full.per_picture / 2, rel=0.02)
     assert half.weights == full.weights
+    # Autocast keeps a copy of all weights, at half their size.
+    assert half.fixed >= full.gradient / 2 > full.fixed
     double = count_memory(replace(config, precision="float64"))
     assert double.weights == 2 * full.weights
 
