@@ -1,9 +1,9 @@
 """The checkpoint: a folder with all a run needs to go on as if it had never stopped.
 
     checkpoint-000120/
-        shard-00001-….safetensors   the tensors of process 0; reading one can execute nothing
-        shard-00002-….safetensors   the class vectors of process 1, and so on
-        state.json                  step, settings, progress, and the length of every file above
+        shard-00001.safetensors   the tensors of process 0; reading one can execute nothing
+        shard-00002.safetensors   the class vectors of process 1, and so on
+        state.json                step, settings, progress, and the length of every file above
 
 Each process writes its own part of what is split, so nobody ever holds all class vectors; what all
 hold alike is written once. The folder takes its name in a single step when everything is on the
@@ -109,8 +109,7 @@ def write_checkpoint(run_dir: Path, checkpoint: Checkpoint, processes: Processes
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
         processes.wait()
-        saved = {name: item.contiguous() for name, item in checkpoint.tensors.items()}
-        shards.write(part, saved, checkpoint.split, processes)
+        shards.write(part, checkpoint.tensors, checkpoint.split, processes)
         if processes.is_first:
             write_atomically(part / STATE, json.dumps(_told(checkpoint, part, processes)))
             part.rename(target)
@@ -250,7 +249,7 @@ def _refuse_nonfinite(checkpoint: Checkpoint, processes: Processes) -> None:
     broken = (
         name
         for name, tensor in checkpoint.tensors.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+        if tensor.is_floating_point() and not _is_finite(tensor)
     )
     # All processes hear of it, so that none of them waits for one that stopped.
     if name := next(filter(None, processes.texts(next(broken, ""))), None):
@@ -258,6 +257,11 @@ def _refuse_nonfinite(checkpoint: Checkpoint, processes: Processes) -> None:
             f"{name} holds NaN or infinite values after step {checkpoint.step}, no checkpoint "
             "was saved over the last good one; lower optimizer.lr or lengthen the warm-up"
         )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Look without another tensor of its size, as `isfinite` would make one."""
+    return tensor.numel() == 0 or all(bool(torch.isfinite(end)) for end in tensor.aminmax())
 
 
 def _told(checkpoint: Checkpoint, part: Path, processes: Processes) -> dict[str, Any]:

@@ -40,14 +40,15 @@ def write(
     # Late: with all it imports it takes seconds, which a look at a config need not wait for.
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
+
+    from marginface.training.shard_writer import ShardWriter
 
     try:
         with _without_warnings():
             save(
                 _parts(tensors, split, processes),
-                storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True),
+                storage_writer=ShardWriter(folder),
                 planner=DefaultSavePlanner(dedup_save_to_lowest_rank=True),
                 no_dist=processes.size == 1,
             )
