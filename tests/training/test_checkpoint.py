@@ -43,7 +43,7 @@ def test_what_was_written_is_read_bit_for_bit(tmp_path: Path) -> None:
     saved.tensors["strided"] = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     saved.tensors["scalar"] = torch.tensor(7)
     saved.tensors["none"] = torch.empty(0, 4)
-    saved.tensors |= {f"as {name}": torch.arange(3).to(kind) for kind, name in TYPES.items()}
+    saved.tensors.update({name: torch.arange(3).to(kind) for kind, name in TYPES.items()})
     write_checkpoint(tmp_path, saved)
     (path,) = all_checkpoints(tmp_path)
     state = read_state(path)
@@ -101,7 +101,7 @@ def test_nan_is_never_saved(tmp_path: Path) -> None:
     for bad in (float("nan"), float("inf"), -float("inf")):
         broken = some_checkpoint(step=4)
         broken.tensors["weight"][1, 1] = bad
-        with pytest.raises(NonFiniteLossError, match="weight holds NaN or infinite .* step 4"):
+        with pytest.raises(NonFiniteLossError, match=r"weight holds NaN or infinite .* step 4"):
             write_checkpoint(tmp_path, broken)
     assert all_checkpoints(tmp_path) == [path]
 
