@@ -10,7 +10,7 @@ A head calls it once per batch, in this order:
     rows    = loss.row_losses(target, pooled, own)    and the head takes their mean
 
 `pooled` is all that crosses slices of the classes, so a head streams, shards or samples them and
-stays exact. A loss whose terms are not of single rows may ask for more; the others pay nothing for it:
+stays exact. A loss whose terms are not of single rows may ask for more; the others pay nothing:
 
     prepared      = loss.prepare(own)                 a number per row, once, for all slices
     proxy rows    `has_proxy_rows`: every class present in the batch once more, its unit prototype
