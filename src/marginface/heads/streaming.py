@@ -83,16 +83,29 @@ class _Stream:
     def empty_pool(self, embeddings: Tensor) -> Tensor:
         return embeddings.new_full((len(embeddings),), 0 if self.loss.pool == "sum" else -math.inf)
 
+    @property
+    def scale(self) -> float | None:
+        """The scale of a loss whose terms are scaled cosines: they can take the cosines' place."""
+        is_plain = self.loss.pool == "logsumexp" and not self.loss.class_sums
+        return self.loss.scale_of_others if is_plain else None
+
+    def terms(self, cosines: Tensor, own: OwnClass) -> Tensor:
+        """Return the terms of a chunk without gradient; the cosines may be overwritten."""
+        return self.loss.others(cosines, own) if self.scale is None else cosines.mul_(self.scale)
+
     def pooled(self, pooled: Tensor, terms: Tensor, start: int) -> Tensor:
         """Add a chunk's terms, which are overwritten, to the running pool."""
         if self.loss.pool == "sum":
             self.places.fill(terms, start, 0.0)
             return pooled + terms.sum(dim=1)
         self.places.fill(terms, start, -math.inf)
-        return torch.logaddexp(pooled, terms.logsumexp(dim=1))
+        # The highest of a chunk with nothing but the own class is -∞, and -∞ + ∞ would be NaN.
+        highest = terms.amax(dim=1).clamp_(min=torch.finfo(terms.dtype).min)
+        total = terms.sub_(highest[:, None]).exp_().sum(dim=1)
+        return torch.logaddexp(pooled, total.log_().add_(highest))
 
     def slopes(self, terms: Tensor, pooled: Tensor, to_pooled: Tensor, start: int) -> Tensor:
-        """Return the pool's derivative by each term, times the gradient of the row."""
+        """Return the pool's derivative by each term, which is kept, times the row's gradient."""
         if self.loss.pool == "sum":
             slopes = to_pooled[:, None].repeat(1, terms.shape[1])
         else:
@@ -121,7 +134,7 @@ class _Streamed(torch.autograd.Function):
             if ctx.done is not None:
                 terms = ctx.done.take(chunk, cosines, (pooled, slope, sums))
             else:
-                terms = loss.others(cosines, own)
+                terms = stream.terms(cosines, own)
             pooled = stream.pooled(pooled, terms, chunk.start)
         ctx.save_for_backward(embeddings, prototypes, pooled, *rows)
         return pooled, sums
@@ -160,38 +173,55 @@ class _WalkBack:
         self.to_rows = [torch.zeros_like(row) for row in rows]
         self.own = stream.own(embeddings, self.rows)
         self.back = WayBack(walk, embeddings, prototypes, stream.how.update)
+        self.scratch = embeddings.new_empty(len(embeddings) * walk.chunk if stream.scale else 0)
 
     def take(self, chunk: Chunk, cosines: Tensor, pools: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Differentiate a chunk and send its slopes on; return its terms.
+        """Differentiate a chunk and send its slopes on; return its terms for a plain sum.
 
         Args:
             chunk: The classes.
             cosines: Of all rows with them; overwritten.
             pools: The pool of each row, the gradients of the pools, and those of the sums.
         """
-        stream, loss = self.stream, self.stream.loss
-        pooled, to_pooled, to_sums = pools
-        slope = loss.slope_of_others
-        if slope is not None and not loss.class_sums:
-            terms = loss.others(cosines, self.own).detach()
-            to_cosines = stream.slopes(terms, pooled, slope * to_pooled, chunk.start)
+        if self.stream.scale is None:
+            terms, to_cosines = self._by_autograd(chunk, cosines, pools)
         else:
-            leaf = cosines.detach().requires_grad_()
-            with torch.enable_grad():
-                outputs = [loss.others(leaf, self.own)]
-                if loss.class_sums:
-                    mine = stream.places.mask(leaf, chunk.start)
-                    outputs.append(loss.class_terms(leaf, mine, self.own))
-            terms = outputs[0].detach()
-            slopes = [stream.slopes(terms, pooled, to_pooled, chunk.start), to_sums]
-            to_cosines, *to_rows = torch.autograd.grad(
-                outputs, [leaf, *self.rows], slopes[: len(outputs)], allow_unused=True
-            )
-            for total, part in zip(self.to_rows, to_rows, strict=True):
-                if part is not None:
-                    total += part
+            terms = to_cosines = self._by_scale(chunk, cosines, pools, self.stream.scale)
         self.back.take(chunk, cosines, to_cosines)
         return terms
+
+    def _by_scale(
+        self, chunk: Chunk, cosines: Tensor, pools: tuple[Tensor, Tensor, Tensor], scale: float
+    ) -> Tensor:
+        """Return s·e^{s·cos θ - pooled}·∂L/∂pooled, without a new matrix."""
+        pooled, to_pooled, _ = pools
+        slopes = self.scratch[: cosines.numel()].view_as(cosines)
+        torch.add(-pooled[:, None], cosines, alpha=scale, out=slopes)
+        slopes.exp_().mul_(scale * to_pooled[:, None])
+        self.stream.places.fill(slopes, chunk.start, 0.0)
+        return slopes
+
+    def _by_autograd(
+        self, chunk: Chunk, cosines: Tensor, pools: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the terms and the slopes of the cosines; those of the rows are added up."""
+        stream, loss = self.stream, self.stream.loss
+        pooled, to_pooled, to_sums = pools
+        leaf = cosines.detach().requires_grad_()
+        with torch.enable_grad():
+            outputs = [loss.others(leaf, self.own)]
+            if loss.class_sums:
+                mine = stream.places.mask(leaf, chunk.start)
+                outputs.append(loss.class_terms(leaf, mine, self.own))
+        terms = outputs[0].detach()
+        slopes = [stream.slopes(terms, pooled, to_pooled, chunk.start), to_sums]
+        to_cosines, *to_rows = torch.autograd.grad(
+            outputs, [leaf, *self.rows], slopes[: len(outputs)], allow_unused=True
+        )
+        for total, part in zip(self.to_rows, to_rows, strict=True):
+            if part is not None:
+                total += part
+        return terms, to_cosines
 
     def results(self, scale: float = 1.0) -> tuple[Tensor | None, ...]:
         """Return the gradients of all inputs of the function, times a number."""

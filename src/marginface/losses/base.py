@@ -114,8 +114,8 @@ class Loss(nn.Module, ABC):
         """Join the own class's term and the pooled others into one loss per row."""
 
     @property
-    def slope_of_others(self) -> float | None:
-        """∂others/∂cosine where it is one number for all; None where autograd must find it."""
+    def scale_of_others(self) -> float | None:
+        """Scale s where `others` are s·cos θ and nothing else; None where autograd is needed."""
         return None
 
     def prepare(self, own: OwnClass) -> Float[Tensor, " batch"] | None:
@@ -178,8 +178,8 @@ class SoftmaxLoss(Loss):
         return self.scale * cosines
 
     @property
-    def slope_of_others(self) -> float | None:
-        """s, unless a loss has other terms of its own."""
+    def scale_of_others(self) -> float | None:
+        """Scale s, unless a loss has other terms of its own."""
         return self.scale if type(self).others is SoftmaxLoss.others else None
 
     def row_losses(

@@ -112,7 +112,7 @@ class HeadCost:
         if self.loss.pool == "sum":
             return 4
         # Terms that autograd differentiates leave two more, and masks of a byte a number.
-        return 5 if self.loss.slope_of_others is not None else 7.25
+        return 5 if self.loss.scale_of_others is not None else 7.25
 
     def memory(self) -> HeadMemory:
         """Return the bytes it takes."""
@@ -148,12 +148,12 @@ class HeadCost:
             )
         is_rounded = self.precision.products is not None
         products = 6 if self.precision.keeps_cosines or self.is_single_walk else 8
-        passes = 14 if self.loss.slope_of_others is not None else 40
+        passes = 14 if self.loss.scale_of_others is not None else 40
         passes += 3 * is_rounded + 1 * self.precision.keeps_cosines
         traffic = IN_WALK_TRAFFIC if self.updates_in_walk else STREAMED_TRAFFIC
         traffic += SAMPLED_TRAFFIC * (self.visited < self.classes)
         # Each chunk's terms and their exponentials are new, in forward and on the way back.
-        fresh = b * (4 if self.loss.slope_of_others is not None else 8) * entries
+        fresh = b * (4 if self.loss.scale_of_others is not None else 8) * entries
         fresh += 0 if self.updates_in_walk else b * self.classes * self.dim
         fresh += 2 * entries if self.precision.keeps_cosines else 0
         return Work(
