@@ -148,12 +148,12 @@ class HeadCost:
             )
         is_rounded = self.precision.products is not None
         products = 6 if self.precision.keeps_cosines or self.is_single_walk else 8
-        passes = 14 if self.loss.scale_of_others is not None else 40
+        passes = 13 if self.loss.scale_of_others is not None else 40
         passes += 3 * is_rounded + 1 * self.precision.keeps_cosines
         traffic = IN_WALK_TRAFFIC if self.updates_in_walk else STREAMED_TRAFFIC
         traffic += SAMPLED_TRAFFIC * (self.visited < self.classes)
-        # Each chunk's terms and their exponentials are new, in forward and on the way back.
-        fresh = b * (4 if self.loss.scale_of_others is not None else 8) * entries
+        # Terms are new in every chunk and on the way back, unless they are scaled cosines.
+        fresh = b * (0 if self.loss.scale_of_others is not None else 8) * entries
         fresh += 0 if self.updates_in_walk else b * self.classes * self.dim
         fresh += 2 * entries if self.precision.keeps_cosines else 0
         return Work(
