@@ -273,7 +273,8 @@ def growth_rows(batch: int, classes: int, repeats: int) -> list[Row]:
         if name == "float32" and classes > 1_000_000:  # two million want 13 GiB with gradients
             continue
         call = full_step(make(), features, labels, in_walk="walk" in name, fused=name == "float32")
-        samples = measure({name: call}, repeats=repeats if classes < 1_000_000 else 1)
+        large = classes > 300_000  # the round that measures memory is warm-up enough
+        samples = measure({name: call}, repeats=1 if large else repeats, warm_up=int(not large))
         rows += rows_of(samples, name="growth", mode="full", axis=str(batch), value=str(classes))
     return rows
 
