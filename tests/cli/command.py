@@ -77,3 +77,14 @@ def processes_of(session: int) -> list[int]:
         if int(its_session) == session and state != "Z":
             found.append(int(stat.parent.name))
     return found
+
+
+def left_behind(session: int) -> list[int]:
+    """Return the processes of a session that do not end on their own within a second.
+
+    One that has closed its files may still be giving back its memory when its parent has ended.
+    """
+    deadline = time.monotonic() + 1
+    while (found := processes_of(session)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
