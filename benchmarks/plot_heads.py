@@ -22,13 +22,27 @@ NAMES = {
 }
 
 
+def points_of(folder: Path) -> dict[tuple[str, str, str], dict[int, float]]:
+    """Return identities and medians by variant, metric and batch; steps are points of growth."""
+    points: dict[tuple[str, str, str], dict[int, float]] = {}
+    for topic in ("step", "growth"):
+        path = folder / f"heads_{topic}_cpu_202611.csv"
+        if not path.exists():
+            continue
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                batch, _, identities = row["value"].rpartition("x")
+                key = (row["variant"], row["metric"], batch or row["axis"])
+                points.setdefault(key, {})[int(identities)] = float(row["p50"])
+    return points
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=Path, default=RESULTS / "heads_growth_cpu_202611.csv")
+    parser.add_argument("--rows", type=Path, default=RESULTS)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    with arguments.rows.open() as file:
-        rows = list(csv.DictReader(file))
+    rows = points_of(arguments.rows)
     figure, axes = plt.subplots(2, 2, figsize=(9.5, 7), sharex=True, layout="constrained")
     for column, batch in enumerate(("128", "512")):
         panels = (
@@ -38,11 +52,7 @@ def main() -> None:
         for line, (metric, label) in enumerate(panels):
             panel = axes[line][column]
             for variant, colour in COLOURS.items():
-                points = sorted(
-                    (int(row["value"]), float(row["p50"]))
-                    for row in rows
-                    if (row["variant"], row["metric"], row["axis"]) == (variant, metric, batch)
-                )
+                points = sorted(rows.get((variant, metric, batch), {}).items())
                 if points:
                     name = NAMES.get(variant, variant)
                     panel.plot(*zip(*points, strict=True), "o-", color=colour, label=name, ms=4)
