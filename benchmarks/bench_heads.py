@@ -141,6 +141,8 @@ def full_step(
 ) -> Call:
     # A rate so small that every variant and every repeat sees the same weights.
     descent = SGD(module.parameters(), lr=1e-12, momentum=0.9, weight_decay=5e-4, fused=fused)
+    for parameter in module.parameters():  # so that no call pays for the optimiser's state
+        descent.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter).detach_()
     if in_walk:
         module.update_in_walk(descent)
 
