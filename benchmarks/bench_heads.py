@@ -43,6 +43,13 @@ GROWTH = [10_000, 85_742, 360_232, 1_000_000, 2_000_000]
 MOST_DENSE = {128: 1_000_000, 512: 360_232}
 
 
+def arcface_of(features: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
+    cosines = F.linear(F.normalize(features), F.normalize(weights))
+    own = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-7, 1 - 1e-7)
+    target = torch.cos(torch.acos(own) + 0.5)
+    return F.cross_entropy(64 * cosines.scatter(1, labels[:, None], target), labels)
+
+
 class PlainArcFace(nn.Module):
     """What one writes without a library: normalise, linear, scatter the margin, cross_entropy."""
 
@@ -51,10 +58,7 @@ class PlainArcFace(nn.Module):
         self.weights = nn.Parameter(torch.empty(classes, DIM).normal_(0, 0.01))
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        cosines = F.linear(F.normalize(features), F.normalize(self.weights))
-        own = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-7, 1 - 1e-7)
-        target = torch.cos(torch.acos(own) + 0.5)
-        return F.cross_entropy(64 * cosines.scatter(1, labels[:, None], target), labels)
+        return arcface_of(features, self.weights, labels)
 
 
 class PlainSampled(PlainArcFace):
@@ -64,12 +68,7 @@ class PlainSampled(PlainArcFace):
         order = torch.rand(len(self.weights))
         order[labels] = 2
         chosen = order.topk(len(self.weights) // 10).indices.sort().values
-        weights = self.weights[chosen]
-        labels = torch.searchsorted(chosen, labels)
-        cosines = F.linear(F.normalize(features), F.normalize(weights))
-        own = cosines.gather(1, labels[:, None]).clamp(-1 + 1e-7, 1 - 1e-7)
-        target = torch.cos(torch.acos(own) + 0.5)
-        return F.cross_entropy(64 * cosines.scatter(1, labels[:, None], target), labels)
+        return arcface_of(features, self.weights[chosen], torch.searchsorted(chosen, labels))
 
 
 class PlainSFace(nn.Module):
