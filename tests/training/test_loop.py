@@ -152,6 +152,17 @@ def test_the_model_file_carries_the_average_and_the_contract(pack: Path, tmp_pat
     assert contract.versions["torch"] == torch.__version__
 
 
+def test_open_data_is_not_opened_again(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
+) -> None:
+    config = tiny_config(pack)
+    faces = open_training_data(config)
+    monkeypatch.delattr(loop, "open_training_data")
+    assert_same_tensors(
+        train(config, tmp_path, faces=faces).model_path, whole / "model.safetensors"
+    )
+
+
 def test_a_finished_run_is_not_trained_again(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,15 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from cyclopts import Parameter
 
 from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.overrides import apply_overrides, overrides_class, pick
-from marginface.cli.train_plan import show_plan, warn_of_memory
+from marginface.cli.train_plan import show_plan
+from marginface.data import FaceSet
 from marginface.recipes import RECIPES
 from marginface.recipes import smoke as smoke_scale
 from marginface.training import TrainConfig, TrainResult, launch
 from marginface.training import train as run_training
+from marginface.training.build import open_training_data
+from marginface.training.plan import memory_warnings
 
 Overrides: Any = overrides_class(TrainConfig, hidden=frozenset({"data.path"}))
 NOTHING_GIVEN = Overrides()
@@ -80,8 +84,6 @@ def train(
     is_first = os.environ.get("RANK", "0") == "0"  # of those torchrun started
     if smoke and is_first:
         say(f"smoke run of {recipe}: it shows that the recipe runs, and its numbers mean nothing")
-    if is_first:
-        warn_of_memory(settings, processes=nproc)
     result = _trained(settings, out, nproc, resume=not restart)
     if not is_first:
         return
@@ -106,8 +108,25 @@ def train(
         say("the time limit came before the last step; the same command goes on")
 
 
-def _trained(settings: TrainConfig, out: Path, processes: int, *, resume: bool) -> TrainResult:
+def _trained(config: TrainConfig, out: Path, processes: int, *, resume: bool) -> TrainResult:
     if processes == 1:
-        return run_training(settings, out, resume=resume)
+        faces = _open_and_warn(config, processes)
+        return run_training(config, out, resume=resume, faces=faces)
+    _open_and_warn(config, processes)
     is_debug = "--debug" in sys.argv
-    return launch(settings, out, processes=processes, resume=resume, is_debug=is_debug)
+    return launch(config, out, processes=processes, resume=resume, is_debug=is_debug)
+
+
+def _open_and_warn(config: TrainConfig, processes: int) -> FaceSet | None:
+    """Say if a run will hardly fit into memory, and return its data; nothing if it cannot be told.
+
+    The run starts all the same.
+    """
+    if "RANK" in os.environ:
+        return None  # torchrun's processes may be on many machines
+    if processes > 1 and torch.device(config.device).type == "cuda":
+        return None  # to ask a GPU takes memory of it, for as long as this process lives
+    faces = open_training_data(config)
+    for line in memory_warnings(config, len(faces.identities), processes=processes):
+        say(line)
+    return faces

@@ -10,7 +10,7 @@ alone writes, draws and looks at the clock; after each step all agree on what co
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from marginface.recognition import save_model
 from marginface.reconstruction import save_reconstructor
 from marginface.training import rundir
 from marginface.training.build import (
-    Parts,
     build_parts,
     make_batches,
     open_training_data,
@@ -55,6 +54,7 @@ def train(
     validate: Validate | None = None,
     validate_every: int | None = None,
     is_quiet: bool = False,
+    faces: FaceSet | None = None,
 ) -> TrainResult:
     """Train as described, into a folder; go on where an earlier call with the same config stopped.
 
@@ -73,6 +73,7 @@ def train(
             returns is logged. It cannot disturb the run.
         validate_every: Steps between validations; the last step always has one.
         is_quiet: Whether to draw no progress.
+        faces: What `open_training_data` returned for this config; otherwise it is called here.
 
     Raises:
         DataError: If the data cannot be used.
@@ -84,7 +85,7 @@ def train(
         ProcessGroupError: If a process was lost, or waited for in vain; the checkpoint stays.
     """
     with joined_processes(config.device, timeout_s=config.timeout_s) as processes:
-        pack = open_training_data(config)
+        pack = open_training_data(config) if faces is None else faces
         identity = run_identity(config, pack)
         check_same_everywhere(processes, start_of(config, identity, run_dir, resume=resume))
         if resume and (done := rundir.finished_result(run_dir, identity)) is not None:
@@ -103,25 +104,18 @@ def train(
             return run.go(validate, validate_every)
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        config: TrainConfig,
-        run_dir: Path,
-        pack: FaceSet,
-        identity: dict[str, Any],
-        processes: Processes,
-        *,
-        is_quiet: bool,
-    ) -> None:
-        self.config = config
-        self.run_dir = run_dir
-        self.pack = pack
-        self.processes = processes
-        self.is_quiet = is_quiet
-        self.identity = identity
-        self.total = total_steps(config, len(pack))
-        self.parts: Parts = build_parts(config, pack, processes)
+    config: TrainConfig
+    run_dir: Path
+    pack: FaceSet
+    identity: dict[str, Any]
+    processes: Processes
+    is_quiet: bool
+
+    def __post_init__(self) -> None:
+        self.total = total_steps(self.config, len(self.pack))
+        self.parts = build_parts(self.config, self.pack, self.processes)
         self.at = Position()
         self.saved_at = time.monotonic()
 
