@@ -2,9 +2,9 @@
 
     python -m tests.training.child CONFIG.json RUN_DIR THREADS [MOMENT ...]
 
-Moments: step-N (in the middle of step N, counted over this sitting), write-N (half way through
-writing checkpoint N), model (all steps done, the model half written). Each is a forked process of
-its own, so that torch is imported once; the last process of all has no such moment.
+A moment is PLACE-N: the Nth time in this sitting at one of the places of `deaths.py`. Each is a
+forked process of its own, so that torch is imported once; the last process of all has no such
+moment.
 """
 
 import json
@@ -12,35 +12,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from marginface.training import TrainConfig, TrainingInterrupted, checkpoint, loop, train
-
-
-def die_at(moment: str) -> None:
-    kind, _, number = moment.partition("-")
-    module, name = {
-        "step": (loop, "take_step"),
-        "write": (checkpoint, "write_atomically"),
-        "model": (loop, "save_model"),
-    }[kind]
-    original, calls = getattr(module, name), 0
-
-    def deadly(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls < int(number or 1):
-            return original(*arguments, **options)
-        if kind != "step":
-            path, content = arguments[0], arguments[1].encode() if kind == "write" else b"a model"
-            part = path.with_name(f".{path.name}.{os.getpid()}.part")
-            part.write_bytes(content[: len(content) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-        return None
-
-    setattr(module, name, deadly)
+from marginface.training import TrainConfig, TrainingInterrupted, train
+from tests.training.deaths import die_at
 
 
 def main() -> int:
@@ -53,7 +29,8 @@ def main() -> int:
     torch.optim.SGD([torch.zeros(1)])
     for moment in moments:
         if not (process := os.fork()):
-            die_at(moment)
+            place, _, number = moment.partition("-")
+            die_at(place, int(number))
             train(config, Path(run_dir))
             os._exit(0)
         _, status = os.waitpid(process, 0)

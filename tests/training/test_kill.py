@@ -51,7 +51,7 @@ def assert_same_run(run_dir: Path, whole: Path) -> None:
 def test_four_kills_change_nothing(pack: Path, tmp_path: Path, whole: Path) -> None:
     config, cut = tiny_config(pack), tmp_path / "cut"
     # Before any checkpoint; in the middle of the first one; between two; before the model is there.
-    assert run(config, cut, "step-2", "write-1", "step-5", "model") == 0
+    assert run(config, cut, "step-2", "state-1", "step-5", "model-1") == 0
     assert_same_run(cut, whole)
 
 

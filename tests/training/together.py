@@ -24,6 +24,7 @@ from marginface.training.batch_norm import share_batch_statistics
 from marginface.training.checkpoint import Checkpoint, all_checkpoints, copy_tensors, read_state
 from marginface.training.gradients import mean_in_order
 from marginface.training.processes import Processes
+from tests.training.deaths import die_at
 from tests.training.tiny import NaNOnDark
 
 CLASSES = 5
@@ -99,25 +100,10 @@ def die_after(seconds: float, rank: int, told: dict[str, Any], folder: Path) -> 
     train(TrainConfig.from_dict(told), folder)
 
 
-def die_in(kind: str, number: int, rank: int, told: dict[str, Any], folder: Path) -> None:
+def die_in(place: str, number: int, rank: int, told: dict[str, Any], folder: Path) -> None:
     """Train, and let one process kill itself when it comes to a place for the nth time."""
-    module, name = {
-        "step": (loop, "take_step"),
-        "shards": (checkpoint.shards, "write"),
-        "state": (checkpoint, "write_atomically"),
-        "removal": (checkpoint, "remove"),
-        "model": (loop, "save_model"),
-    }[kind]
-    original, calls = getattr(module, name), 0
-
-    def deadly(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == number and dist.get_rank() == rank:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*arguments, **options)
-
-    setattr(module, name, deadly)
+    if dist.get_rank() == rank:
+        die_at(place, number)
     train(TrainConfig.from_dict(told), folder)
 
 
