@@ -3,13 +3,20 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.optim import SGD
 
 from marginface.heads import IdentityHead
-from marginface.heads.pooling import CHUNK
-from marginface.heads.precision import PRECISIONS
+from marginface.heads.precision import PRECISIONS, multiplies_bfloat16
+from marginface.heads.streaming import CHUNK
 from marginface.losses import LOSSES, make_loss
 
 every_precision = pytest.mark.parametrize("precision", list(PRECISIONS))
+
+
+@pytest.fixture(autouse=True)
+def units_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that rounding is tested on every machine, by emulation where there are none."""
+    monkeypatch.setattr("marginface.heads.precision.multiplies_bfloat16", lambda device: True)
 
 
 def problem(batch: int, classes: int, dim: int, mean: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,16 +42,24 @@ def gradients(
     precision: str = "float32",
     chunk: int | None = 1024,
 ) -> tuple[Tensor, Tensor]:
+    """Gradients of features and class vectors, the latter as an update in the walk sees them.
+
+    A walk that stores no gradient has no memory in which products could wait for free, so what the
+    precision says of them is done.
+    """
     features, labels, prototypes = inputs
     head = IdentityHead(*prototypes.shape, make_loss(name), chunk=chunk, precision=precision).to(
         dtype
     )
     with torch.no_grad():
         head.prototypes.copy_(prototypes)
+    descent = SGD(head.parameters(), lr=0.0, momentum=0.9)  # its first momentum is the gradient
+    head.update_in_walk(descent)
     leaf = features.to(dtype, copy=True).requires_grad_()
     torch.manual_seed(0)
     head(leaf, labels).backward()
-    return leaf.grad.double(), head.prototypes.grad.double()
+    velocity = descent.state[head.prototypes]["momentum_buffer"]
+    return leaf.grad.double(), velocity.double()
 
 
 def errors(name: str, inputs: tuple[Tensor, Tensor, Tensor], precision: str) -> list[float]:
@@ -90,3 +105,41 @@ def test_any_other_precision_than_float32_streams_without_a_chunk() -> None:
     streamed = gradients("arcface", inputs, torch.float32, precision="bfloat16", chunk=CHUNK)
     whole = gradients("arcface", inputs, torch.float32, precision="bfloat16", chunk=None)
     torch.testing.assert_close(streamed, whole)
+
+
+@pytest.mark.parametrize("rows", [16, 17])
+@pytest.mark.parametrize("name", ["arcface", "adaface", "magface"])
+def test_products_wait_in_the_gradient_where_they_fit(name: str, rows: int) -> None:
+    """Up to as many rows as dimensions: exact, though the precision keeps float16 cosines."""
+    features, labels, prototypes = problem(rows, 300, 16, 0.0)
+    found = []
+    for precision in ("float32", "float32-cached"):
+        head = IdentityHead(300, 16, make_loss(name), chunk=64, precision=precision)
+        with torch.no_grad():
+            head.prototypes.copy_(prototypes)
+        value = head(features, labels)
+        value.backward(retain_graph=True)
+        first = head.prototypes.grad.clone()
+        value.backward()  # the memory is given away: computed again
+        torch.testing.assert_close(head.prototypes.grad, 2 * first, rtol=1e-2, atol=1e-2)
+        found.append(first)
+    assert torch.equal(*found) == (rows <= 16)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "bfloat16-cached"])
+def test_without_units_for_bfloat16_products_are_float32(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = problem(16, 500, 64, 0.0)
+    plain = precision.replace("bfloat16", "float32")
+    rounded = gradients("cosface", inputs, torch.float32, precision=precision)
+    monkeypatch.setattr("marginface.heads.precision.multiplies_bfloat16", lambda device: False)
+    found = gradients("cosface", inputs, torch.float32, precision=precision)
+    expected = gradients("cosface", inputs, torch.float32, precision=plain)
+    assert torch.equal(found[1], expected[1])
+    assert not torch.equal(rounded[1], expected[1])
+
+
+def test_graphics_processors_have_units_for_bfloat16() -> None:
+    assert multiplies_bfloat16("cuda")
+    assert isinstance(multiplies_bfloat16("cpu"), bool)

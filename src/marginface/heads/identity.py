@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from marginface.axes import Float, Int, Tensor
 from marginface.heads.dense import Rows, gather_own
 from marginface.heads.inputs import checked_labels
-from marginface.heads.pooling import Pooling, pool_classes
+from marginface.heads.pooling import count_pooled, pool_classes
 from marginface.heads.precision import precision_named
 from marginface.heads.sampling import choose_classes
 from marginface.heads.sharding import (
@@ -27,6 +27,7 @@ from marginface.heads.sharding import (
     gather_labels,
     leave_sum,
 )
+from marginface.heads.streaming import Pooling
 from marginface.heads.updates import InWalkSGD, WalkUpdate
 from marginface.losses.base import Batch, Loss, OwnClass
 from marginface.losses.options import check_choice
@@ -174,11 +175,10 @@ class IdentityHead(nn.Module):
                 visited=self._sampled(rows.labels),
                 update=update,
                 expected_slope=1 / count if reduction == "mean" else 1.0,
-                group=self.process_group,
             )
-            pooled, sums = pool_classes(self.loss, rows, prototypes, how)
+            pooled, sums = pool_classes(self.loss, rows, prototypes, how, self.process_group)
             losses = self.loss.row_losses(target, pooled[:count], own)
-            classes = how.count(self.num_identities)
+            classes = count_pooled(self.num_identities, how.visited, self.process_group)
             batch = Batch(labels, pooled[:count], pooled[count:], sums, classes)
             terms = self.loss.batch_terms(own, batch)
             self.last_statistics = self._statistics(losses.detach(), own, terms)

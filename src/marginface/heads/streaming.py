@@ -2,9 +2,10 @@
 
     pooled_i = log Σ_{j≠y_i} e^{t_ij}   or   Σ_{j≠y_i} t_ij,     t_ij = loss.others(cos θ_ij)
 
-The classes are visited twice. Forward keeps only the running pool. Backward computes each chunk's
-terms again, differentiates them by autograd within the chunk, and hands the slopes to the way back.
-The sums of a loss with terms of classes, `loss.class_terms`, are added up in the same two visits.
+The classes are visited twice. Forward keeps the running pool, and products where that is for free.
+Backward computes each chunk's terms again, differentiates them by autograd within the chunk, and
+hands the slopes to the way back; terms s·cos θ, those of most losses, need no autograd. The sums of
+a loss with terms of classes, `loss.class_terms`, are added up in the same two visits.
 
 A plain sum needs no pool to be differentiated, so SFace is visited once: forward already sends
 back the slopes of a mean over the batch, and backward finds them done.
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from marginface.axes import Float, Tensor
 from marginface.heads.dense import Rows
@@ -24,28 +26,36 @@ from marginface.heads.updates import WalkUpdate
 from marginface.heads.walk import Chunk, Walk, WayBack
 from marginface.losses.base import Loss, OwnClass
 
+# Classes at a time where nobody said: fewer cost more calls, more leave the processor's cache.
+CHUNK = 2048
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Streaming:
-    """How to stream.
+class Pooling:
+    """How to pool.
 
     Args:
-        chunk: Classes at a time.
+        chunk: Classes at a time; None for all at once, unless something below needs a walk.
         precision: Of the products.
-        visited: Which classes, rising; None for all.
+        visited: Which of the classes held here, rising; None for all.
         update: Moves the classes on the way back; None to return their gradient.
         expected_slope: What backward will probably multiply every row with.
     """
 
-    chunk: int
+    chunk: int | None
     precision: Precision
-    visited: Tensor | None = None
-    update: WalkUpdate | None = None
-    expected_slope: float = 1.0
+    visited: Tensor | None
+    update: WalkUpdate | None
+    expected_slope: float
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether plain autograd over the whole matrix does it."""
+        return self.chunk is None and self.precision.is_plain and self.update is None
 
 
 def pool_streamed(
-    loss: Loss, rows: Rows, prototypes: Float[Tensor, "classes dim"], how: Streaming
+    loss: Loss, rows: Rows, prototypes: Float[Tensor, "classes dim"], how: Pooling
 ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " sums"]]:
     """Pool chunk by chunk; same values and gradients as `pool_dense`, to rounding."""
     own = rows.own
@@ -54,13 +64,15 @@ def pool_streamed(
         item is not None and item.requires_grad for item in inputs
     )
     is_linear = loss.pool == "sum" and not loss.class_sums and how.update is None
+    places = OwnPlaces(rows.labels)
     stream = _Stream(
         loss,
-        OwnPlaces(rows.labels),
+        places,
         own.state,
         own.proxies,
         how,
-        is_single=is_linear and is_differentiated,
+        is_differentiated,
+        is_differentiated and is_linear,
     )
     return _Streamed.apply(stream, *inputs)  # type: ignore[no-untyped-call]
 
@@ -73,7 +85,8 @@ class _Stream:
     places: OwnPlaces
     state: Tensor | None
     proxies: int
-    how: Streaming
+    how: Pooling
+    is_differentiated: bool
     is_single: bool
 
     def own(self, embeddings: Tensor, rows: list[Tensor]) -> OwnClass:
@@ -85,13 +98,21 @@ class _Stream:
 
     @property
     def scale(self) -> float | None:
-        """The scale of a loss whose terms are scaled cosines: they can take the cosines' place."""
+        """The scale of a loss whose terms are scaled cosines, and need no autograd."""
         is_plain = self.loss.pool == "logsumexp" and not self.loss.class_sums
         return self.loss.scale_of_others if is_plain else None
 
-    def terms(self, cosines: Tensor, own: OwnClass) -> Tensor:
-        """Return the terms of a chunk without gradient; the cosines may be overwritten."""
-        return self.loss.others(cosines, own) if self.scale is None else cosines.mul_(self.scale)
+    def walk(self, embeddings: Tensor, prototypes: Tensor, *, stores_gradient: bool) -> Walk:
+        how = self.how
+        return Walk(
+            embeddings,
+            prototypes,
+            how.visited,
+            how.chunk or CHUNK,
+            how.precision,
+            comes_back=self.is_differentiated and not self.is_single,
+            stores_gradient=stores_gradient and how.update is None,
+        )
 
     def pooled(self, pooled: Tensor, terms: Tensor, start: int) -> Tensor:
         """Add a chunk's terms, which are overwritten, to the running pool."""
@@ -122,24 +143,30 @@ class _Streamed(torch.autograd.Function):
         rows = [row for row in of_rows if row is not None]
         own, loss = stream.own(embeddings, rows), stream.loss
         sums, pooled = embeddings.new_zeros(loss.class_sums), stream.empty_pool(embeddings)
-        how = stream.how
-        ctx.walk = Walk(embeddings, prototypes, how.visited, how.chunk, how.precision)
+        ctx.walk = stream.walk(embeddings, prototypes, stores_gradient=ctx.needs_input_grad[2])
         ctx.stream, ctx.done = stream, None
         if stream.is_single:
-            slope = torch.full_like(pooled, how.expected_slope)
-            ctx.done = _WalkBack(stream, ctx.walk, embeddings, prototypes, rows)
-        for chunk, cosines in ctx.walk.forward(embeddings, prototypes):
-            if loss.class_sums:
-                sums += loss.class_terms(cosines, stream.places.mask(cosines, chunk.start), own)
+            slope = torch.full_like(pooled, stream.how.expected_slope)
+            pools = (pooled, slope, sums)
+            ctx.done = _WalkBack(stream, ctx.walk, embeddings, prototypes, rows, pools)
+        buffer = ctx.walk.buffer(embeddings)
+        for chunk, products in ctx.walk.forward(embeddings, prototypes):
+            terms = chunk.matrix(buffer, len(embeddings))
             if ctx.done is not None:
-                terms = ctx.done.take(chunk, cosines, (pooled, slope, sums))
+                terms = ctx.done.take(chunk, products)
+            elif stream.scale is not None:
+                torch.mul(products, stream.scale * chunk.to_cosines, out=terms)
             else:
-                terms = stream.terms(cosines, own)
+                cosines = torch.mul(products, chunk.to_cosines, out=terms)
+                if loss.class_sums:
+                    sums += loss.class_terms(cosines, stream.places.mask(cosines, chunk.start), own)
+                terms = loss.others(cosines, own)
             pooled = stream.pooled(pooled, terms, chunk.start)
         ctx.save_for_backward(embeddings, prototypes, pooled, *rows)
         return pooled, sums
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> Any:
         to_pooled, to_sums = gradients
         if ctx.stream.how.update is not None:
@@ -149,15 +176,25 @@ class _Streamed(torch.autograd.Function):
         ctx.done = None  # its buffers go to whoever asked; a second backward walks
         if back is not None and bool((to_pooled == to_pooled[:1]).all()):
             return back.results(scale=float(to_pooled[0]) / ctx.stream.how.expected_slope)
-        back = _WalkBack(ctx.stream, ctx.walk, embeddings, prototypes, rows)
+        pools = (pooled, to_pooled, to_sums)
+        back = _WalkBack(ctx.stream, ctx.walk, embeddings, prototypes, rows, pools)
         with torch.autocast(embeddings.device.type, enabled=False):
-            for chunk, cosines in ctx.walk.back(embeddings, prototypes):
-                back.take(chunk, cosines, (pooled, to_pooled, to_sums))
+            for chunk, products in ctx.walk.back(embeddings, prototypes):
+                back.take(chunk, products)
         return back.results()
 
 
 class _WalkBack:
-    """Gather the gradients of everything, chunk by chunk."""
+    """Gather the gradients of everything, chunk by chunk.
+
+    Args:
+        stream: What is known beside the tensors with gradients.
+        walk: The walk whose chunks come.
+        embeddings: Unit vectors, shape (rows, dim).
+        prototypes: Raw vectors, shape (classes, dim).
+        rows: What else is known of each row, and may want a gradient.
+        pools: The pool of each row, the gradients of the pools, and those of the sums.
+    """
 
     def __init__(
         self,
@@ -166,47 +203,45 @@ class _WalkBack:
         embeddings: Tensor,
         prototypes: Tensor,
         rows: list[Tensor],
+        pools: tuple[Tensor, Tensor, Tensor],
     ) -> None:
         self.stream = stream
         self.dtype = prototypes.dtype
         self.rows = [row.detach().requires_grad_() for row in rows]
         self.to_rows = [torch.zeros_like(row) for row in rows]
         self.own = stream.own(embeddings, self.rows)
-        self.back = WayBack(walk, embeddings, prototypes, stream.how.update)
-        self.scratch = embeddings.new_empty(len(embeddings) * walk.chunk if stream.scale else 0)
+        self.pools = pools
+        factors = torch.ones_like(pools[0]) if stream.scale is None else stream.scale * pools[1]
+        self.back = WayBack(walk, embeddings, prototypes, factors, stream.how.update)
+        self.buffer = walk.buffer(embeddings)
 
-    def take(self, chunk: Chunk, cosines: Tensor, pools: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def take(self, chunk: Chunk, products: Tensor) -> Tensor:
         """Differentiate a chunk and send its slopes on; return its terms for a plain sum.
 
         Args:
             chunk: The classes.
-            cosines: Of all rows with them; overwritten.
-            pools: The pool of each row, the gradients of the pools, and those of the sums.
+            products: Of all rows with them, as the walk yields them; overwritten.
         """
+        cosines = chunk.matrix(self.buffer, len(products))
         if self.stream.scale is None:
-            terms, to_cosines = self._by_autograd(chunk, cosines, pools)
+            torch.mul(products, chunk.to_cosines, out=cosines)
+            terms, to_cosines = self._by_autograd(chunk, cosines)
         else:
-            terms = to_cosines = self._by_scale(chunk, cosines, pools, self.stream.scale)
-        self.back.take(chunk, cosines, to_cosines)
+            terms = to_cosines = self._by_scale(chunk, products, self.stream.scale, out=cosines)
+        self.back.take(chunk, products, to_cosines)
         return terms
 
-    def _by_scale(
-        self, chunk: Chunk, cosines: Tensor, pools: tuple[Tensor, Tensor, Tensor], scale: float
-    ) -> Tensor:
-        """Return s·e^{s·cos θ - pooled}·∂L/∂pooled, without a new matrix."""
-        pooled, to_pooled, _ = pools
-        slopes = self.scratch[: cosines.numel()].view_as(cosines)
-        torch.add(-pooled[:, None], cosines, alpha=scale, out=slopes)
-        slopes.exp_().mul_(scale * to_pooled[:, None])
+    def _by_scale(self, chunk: Chunk, products: Tensor, scale: float, out: Tensor) -> Tensor:
+        """Return e^{s·cos θ - pooled}; s·∂L/∂pooled is the factor of the row."""
+        to_terms = scale * chunk.to_cosines
+        slopes = torch.addcmul(-self.pools[0][:, None], products, to_terms, out=out).exp_()
         self.stream.places.fill(slopes, chunk.start, 0.0)
         return slopes
 
-    def _by_autograd(
-        self, chunk: Chunk, cosines: Tensor, pools: tuple[Tensor, Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def _by_autograd(self, chunk: Chunk, cosines: Tensor) -> tuple[Tensor, Tensor]:
         """Return the terms and the slopes of the cosines; those of the rows are added up."""
         stream, loss = self.stream, self.stream.loss
-        pooled, to_pooled, to_sums = pools
+        pooled, to_pooled, to_sums = self.pools
         leaf = cosines.detach().requires_grad_()
         with torch.enable_grad():
             outputs = [loss.others(leaf, self.own)]

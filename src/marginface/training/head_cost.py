@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import torch
 
-from marginface.heads.pooling import CHUNK as UNTOLD_CHUNK
 from marginface.heads.precision import Precision, precision_named
+from marginface.heads.streaming import CHUNK as UNTOLD_CHUNK
 from marginface.losses import make_loss
 from marginface.losses.base import Loss
 from marginface.training.build import CHUNK, DENSE_CLASSES
