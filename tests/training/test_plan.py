@@ -16,6 +16,7 @@ from marginface.backbones import make_backbone
 from marginface.data import open_faces
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
+from marginface.reconstruction import ReconstructionConfig
 from marginface.training import (
     BackboneConfig,
     DataConfig,
@@ -358,6 +359,16 @@ def test_what_does_not_fit_is_shared() -> None:
     assert "lower batch_size" in hopeless.reason
 
 
+def test_no_more_processes_are_advised_than_can_share_the_batch() -> None:
+    """100,000,000 class vectors of 512 numbers and their momentum are 381 GiB, 32 shares of 12."""
+    config = run_of(head=HeadConfig(updates_in_walk=True))
+    for batch_size, better in ((128, 32), (28, 28), (8, 1)):
+        found = plan(replace(config, batch_size=batch_size), 100_000_000, facts=FACTS)
+        processes = advice_of(found)["processes"]
+        assert processes.better == better, batch_size
+    assert "up to 8 makes it fit" in processes.reason
+
+
 def test_a_head_that_takes_most_of_a_step_is_sampled() -> None:
     many = advice_of(plan(run_of(), 1_000_000, facts=FACTS))["head.sample_rate"]
     assert many.better == 0.1
@@ -389,6 +400,27 @@ def test_processes_on_this_machine_add_up() -> None:
     assert plan(config, 100, facts=facts).warnings == ()
     (warning,) = plan(config, 100, processes=2, facts=facts).warnings
     assert warning.startswith("2 processes of 1.1 GiB each may need 2.2 GiB")
+
+
+def test_what_training_would_refuse_is_not_planned() -> None:
+    with pytest.raises(ValueError, match="batch_size must be accumulate times 3 or more on 3 pro"):
+        plan(run_of(batch_size=2), 100, processes=3, facts=FACTS)
+    with pytest.raises(ValueError, match="reconstruction must be left out on several"):
+        plan(run_of(reconstruction=ReconstructionConfig()), 100, processes=2, facts=FACTS)
+    for device in ("gpu", "meta"):
+        with pytest.raises(
+            ValueError, match=f"device must be one torch can train on, got '{device}"
+        ):
+            plan(run_of(device=device), 100)
+
+
+def test_a_backbone_that_cannot_be_tried_is_planned_without_time() -> None:
+    """A picture of 100,000 pixels a side takes hundreds of GiB; the plan must not."""
+    side = BackboneConfig(name="iresnet_tiny", dim=8, input_size=100_000)
+    found = plan(run_of(backbone=side, batch_size=2), 100)
+    assert found.step_s is None
+    assert len(found.warnings) == 1
+    assert any("does not take even 2 pictures" in note for note in found.notes)
 
 
 def test_warnings_cost_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from marginface.heads.precision import PRECISIONS
-from marginface.training.build import CHUNK, DENSE_CLASSES
+from marginface.training.build import CHUNK, DENSE_CLASSES, most_processes
 from marginface.training.config import TrainConfig
 from marginface.training.head_cost import head_cost
 from marginface.training.prediction import Facts, Prediction, predict
@@ -130,12 +130,16 @@ class _Trial:
         if free is None or before.peak_bytes <= free:
             reason = "free memory is not known" if free is None else "it fits"
             return Advice(setting="processes", now=now, better=now, reason=reason)
-        while self.best.peak_bytes > free and self.processes < MOST_PROCESSES:
-            self.processes *= 2
+        most = min(MOST_PROCESSES, most_processes(self.config))
+        while self.best.peak_bytes > free and self.processes < most:
+            self.processes = min(2 * self.processes, most)
             self.best = self._predicted(self.config)
         if self.best.peak_bytes > free:
             self.processes, self.best = now, before
-            reason = "no number of processes makes it fit; lower batch_size or raise accumulate"
+            reason = (
+                f"no number of processes up to {most:,} makes it fit; lower batch_size or "
+                "backbone.dim, or raise accumulate"
+            )
             return Advice(setting="processes", now=now, better=now, reason=reason)
         return self._advice(
             "processes",

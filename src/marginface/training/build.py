@@ -108,7 +108,7 @@ def build_parts(config: TrainConfig, pack: FaceSet, processes: Processes = ALONE
         WeightsError: If public weights are not on this machine.
         ModelFileError: If the file to start from does not hold this network.
     """
-    _check_processes(config, processes)
+    check_processes(config, processes.size)
     with random_stream(config.seed, "backbone"):
         backbone = first_backbone(config.backbone)
     if processes.size > 1 and config.batch_statistics == "global":
@@ -172,22 +172,34 @@ def _learner(config: TrainConfig, backbone: nn.Module, processes: Processes) -> 
     return with_mean_gradient(backbone, broadcasts_buffers=not shares_statistics)
 
 
-def _check_processes(config: TrainConfig, processes: Processes) -> None:
-    """Refuse what several processes cannot do."""
-    if processes.size == 1:
+def most_processes(config: TrainConfig) -> int:
+    """Return how many processes at most can share a run."""
+    if config.reconstruction is not None:
+        return 1
+    return config.batch_size // config.accumulate // _least_rows(config)
+
+
+def check_processes(config: TrainConfig, count: int) -> None:
+    """Refuse what several processes cannot do.
+
+    Raises:
+        ValueError: If `count` is above `most_processes`; it says why.
+    """
+    if count <= max(1, most_processes(config)):
         return
     if config.reconstruction is not None:
         raise ValueError(
-            f"reconstruction must be left out on several processes, got {processes.size}; train it "
-            "on one"
+            f"reconstruction must be left out on several processes, got {count}; train it on one"
         )
-    # Batch normalisation of a single row has no variance to divide by.
-    least = processes.size * (1 if config.batch_statistics == "global" else 2)
-    if config.batch_size // config.accumulate < least:
-        raise ValueError(
-            f"batch_size must be accumulate times {least} or more on {processes.size} processes, "
-            f"got {config.batch_size} with accumulate {config.accumulate}"
-        )
+    raise ValueError(
+        f"batch_size must be accumulate times {count * _least_rows(config)} or more on {count} "
+        f"processes, got {config.batch_size} with accumulate {config.accumulate}"
+    )
+
+
+def _least_rows(config: TrainConfig) -> int:
+    """Return how many rows a process must have; one alone has no variance to divide by."""
+    return 1 if config.batch_statistics == "global" else 2
 
 
 def _branch(config: TrainConfig, backbone: nn.Module) -> Branch | None:

@@ -19,7 +19,7 @@ COUNTED = (2, 4)
 # How many times the largest activation, measured over several networks and batches.
 PASSING = 8
 # Few pictures first; more of them, nearer to a real batch, where that is a matter of seconds.
-FEW, MANY, PATIENCE_S = 4, 16, 4.0
+FEWEST, FEW, MANY, PATIENCE_S = 2, 4, 16, 4.0
 TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -72,20 +72,27 @@ def count_memory(config: TrainConfig) -> NetworkMemory:
     )
 
 
-def measure_picture_s(config: TrainConfig) -> float:
+def measure_picture_s(config: TrainConfig, *, most: int | None = None) -> float | None:
     """Take one or two small real steps, forward and backward; return the seconds a picture.
 
     The weights are drawn anew and thrown away; no random number of a run is used up.
+
+    Args:
+        config: The run.
+        most: Pictures that fit into memory; below 2 nothing is tried and nothing returned.
     """
+    limit = MANY if most is None else min(MANY, most)
+    if limit < FEWEST:
+        return None
     with torch.random.fork_rng(devices=[]):
         backbone = _network(config, config.device).train()
         freeze(backbone, config.freeze)
         if config.channels_last:
             backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        pictures = min(FEW, max(2, config.batch_size))
-        _pass(backbone, config, 2)
+        pictures = min(FEW, limit, max(FEWEST, config.batch_size))
+        _pass(backbone, config, FEWEST)
         spent = seconds_of(lambda: _pass(backbone, config, pictures), config.device)
-        many = min(MANY, config.batch_size)
+        many = min(limit, config.batch_size)
         if many > pictures and spent * many / pictures < PATIENCE_S:
             pictures = many
             spent = seconds_of(lambda: _pass(backbone, config, pictures), config.device)

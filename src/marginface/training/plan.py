@@ -13,7 +13,7 @@ import torch
 
 from marginface.data import FaceSet
 from marginface.training.advice import GIB, Advice, advise
-from marginface.training.build import make_batches, total_steps
+from marginface.training.build import check_processes, make_batches, total_steps
 from marginface.training.config import TrainConfig
 from marginface.training.head_cost import head_cost
 from marginface.training.machine import cores, free_bytes, measure_speed, own_bytes, seconds_of
@@ -95,7 +95,7 @@ def plan(
     Raises:
         ValueError: If a name or option is unknown, or a number is out of range.
     """
-    _check(identities, processes)
+    _check(config, identities, processes)
     if facts is None:
         facts = measure(config, identities, processes=processes, faces=faces)
     found = predict(config, identities, facts, processes=processes)
@@ -126,7 +126,7 @@ def memory_warnings(config: TrainConfig, identities: int, *, processes: int = 1)
         identities: Number of classes.
         processes: How many share batch and classes.
     """
-    _check(identities, processes)
+    _check(config, identities, processes)
     facts = _counted(config, processes)
     peak = predict(config, identities, facts, processes=processes).peak_bytes
     return _warnings(config, peak, facts, processes)
@@ -143,18 +143,30 @@ def measure(
     facts = replace(
         facts,
         speed=measure_speed(cost, config.device),
-        picture_s=measure_picture_s(config),
+        picture_s=measure_picture_s(config, most=_pictures_that_fit(facts)),
     )
     if faces is None:
         return facts
     return replace(facts, data_s=_read_s(config, faces), cached_bytes=_cached_bytes(config, faces))
 
 
-def _check(identities: int, processes: int) -> None:
+def _check(config: TrainConfig, identities: int, processes: int) -> None:
     if identities < 2:
         raise ValueError(f"identities must be at least 2, got {identities}")
     if processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
+    check_processes(config, processes)
+    if not _is_device(config.device):
+        raise ValueError(
+            f"device must be one torch can train on, got {config.device!r}; leave it out for cpu"
+        )
+
+
+def _is_device(name: str) -> bool:
+    try:
+        return torch.device(name).type != "meta"
+    except RuntimeError:
+        return False
 
 
 def _counted(config: TrainConfig, processes: int) -> Facts:
@@ -174,6 +186,15 @@ def _is_here(device: str) -> bool:
     except (RuntimeError, AssertionError):
         return False
     return True
+
+
+def _pictures_that_fit(facts: Facts) -> int | None:
+    """Return how many pictures the free memory takes through the backbone and back."""
+    if facts.free_bytes is None:
+        return None
+    network = facts.network
+    room = facts.free_bytes - facts.base_bytes - network.weights - network.gradient - network.fixed
+    return max(0, room // max(1, network.per_picture + network.passing))
 
 
 def _read_s(config: TrainConfig, faces: FaceSet) -> float:
@@ -210,6 +231,10 @@ def _notes(config: TrainConfig, facts: Facts, processes: int, *, has_data: bool)
     notes = ["validation, checkpoints and the first step are not in it"]
     if facts.speed is None:
         notes.append(f"{config.device} is not on this machine: memory alone, and from the model")
+    elif facts.picture_s is None:
+        notes.append(
+            "free memory does not take even 2 pictures: nothing was tried, no time is known"
+        )
     elif torch.device(config.device).type != "cpu":
         notes.append("the memory model has been held to measurements on processors only")
     if not has_data:
