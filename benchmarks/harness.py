@@ -54,10 +54,14 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def measure(variants: dict[str, Call], *, repeats: int = 5, warm_up: int = 1) -> dict[str, Sample]:
+def measure(
+    variants: dict[str, Call], *, repeats: int = 5, warm_up: int = 1, settle: int = 0
+) -> dict[str, Sample]:
     """Run every variant once per round, so that a busy neighbour slows all of them alike.
 
-    The round after the warm-up measures memory, the others time.
+    The round after the warm-up measures memory, the others time. Each timed call follows `settle`
+    untimed ones of its own: gigabytes that lay idle while the others ran are slow at their first
+    touch on a virtual machine, which a step that follows its like never sees.
     """
     for call in variants.values():
         for _ in range(warm_up):
@@ -65,6 +69,8 @@ def measure(variants: dict[str, Call], *, repeats: int = 5, warm_up: int = 1) ->
     samples = {name: Sample([], [], [extra_mib(call)]) for name, call in variants.items()}
     for _ in range(repeats):
         for name, call in variants.items():
+            for _ in range(settle):
+                call()
             synchronise()
             wall, cpu = time.perf_counter(), time.process_time()
             call()
