@@ -114,9 +114,7 @@ def write_checkpoint(run_dir: Path, checkpoint: Checkpoint, processes: Processes
             write_atomically(part / STATE, json.dumps(_told(checkpoint, part, processes)))
             part.rename(target)
             sync_folder(run_dir)
-            for old in all_checkpoints(run_dir):
-                if old != target:
-                    remove(old)
+            remove_others(target)
         processes.wait()
     except (OSError, CheckpointWriteError) as cause:
         reason = getattr(cause, "strerror", None) or cause.__cause__ or cause
@@ -221,6 +219,13 @@ def remove(path: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_others(path: Path) -> None:
+    """Remove all checkpoints of a run but this one."""
+    for other in all_checkpoints(path.parent):
+        if other != path:
+            remove(other)
 
 
 def _read_into(

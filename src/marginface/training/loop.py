@@ -28,7 +28,7 @@ from marginface.training.build import (
     open_training_data,
     total_steps,
 )
-from marginface.training.checkpoint import Checkpoint, write_checkpoint
+from marginface.training.checkpoint import Checkpoint, remove_others, write_checkpoint
 from marginface.training.config import TrainConfig
 from marginface.training.describe import make_contract, run_identity, start_of
 from marginface.training.interrupts import StopRequest, TrainingInterrupted, listen_for_stop
@@ -132,6 +132,9 @@ class _Run:
         )
         if found is not None:
             self.at = Position(step=found.step, **found.progress)
+            if self.processes.is_first:
+                # A kill may have come before the older ones went.
+                remove_others(found.path)
 
     def go(self, validate: Validate | None, validate_every: int | None) -> TrainResult:
         """Do the steps that are left and write the model."""
