@@ -98,8 +98,12 @@ def test_what_all_say_is_no_matter_of_processes(
             [LOST, {"code": 0, "waits": "rudely"}, LOST],
             "^process 0 of 3 lost another; process 1 did not end by itself and was killed; there",
         ),
+        (
+            [LOST, {"code": 0, "waits": "rudely"}, {"code": 0, "waits": "rudely"}],
+            "; processes 1, 2 did not end by themselves and were killed; there",
+        ),
     ],
-    ids=["killed", "failed", "code", "two", "hung"],
+    ids=["killed", "failed", "code", "two", "hung", "both hung"],
 )
 def test_the_cause_is_told_and_not_what_followed(
     outcome: Any, ends: list[dict[str, Any]], message: str
@@ -143,6 +147,7 @@ def test_each_process_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch
         "MASTER_PORT": "4711",
     }
     assert place["OMP_NUM_THREADS"] == "2"
+    assert place["TORCH_CPP_LOG_LEVEL"] == "ERROR", "a warning of a socket is a page of frames"
     assert module._environment(1, 16, 4711)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert module._environment(1, 3, 4711)["OMP_NUM_THREADS"] == "5"

@@ -158,6 +158,8 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     defaults = {
         "OMP_NUM_THREADS": str(max(1, (cores or 1) // count)),
         "OMP_WAIT_POLICY": "passive",
+        # Sockets warn in pages of C++ frames of what the parent tells in one line.
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
         "GLOO_SOCKET_IFNAME": loopback,
     }
     place = {
@@ -212,8 +214,13 @@ def _error(ends: list[_End], cause: _End, run_dir: Path) -> Exception:
         known: type[Exception] = getattr(errors, name, None) or getattr(builtins, name)
         return known(text)
     hung = [str(end.rank) for end in ends if end.code is None]
-    killed = f"; process {', '.join(hung)} did not end by itself and was killed" if hung else ""
-    return ProcessGroupError(f"{cause.cause(len(ends))}{killed}; {_goes_on(run_dir)}")
+    return ProcessGroupError(f"{cause.cause(len(ends))}{_killed(hung)}; {_goes_on(run_dir)}")
+
+
+def _killed(ranks: list[str]) -> str:
+    if len(ranks) > 1:
+        return f"; processes {', '.join(ranks)} did not end by themselves and were killed"
+    return f"; process {ranks[0]} did not end by itself and was killed" if ranks else ""
 
 
 def _goes_on(run_dir: Path) -> str:
