@@ -1,7 +1,8 @@
 """One safetensors file a process, written from the memory the tensors are in.
 
     8 bytes     length of the header, little-endian
-    header      JSON: of every tensor its type, shape and place; where a part belongs in the whole
+    header      JSON: of every tensor its type, shape and place; where a part belongs in the whole;
+                a checksum of its bytes, which a length alone says nothing of
     data        the tensors one after another
 
 torch's own writer makes the whole file in memory first, and every tensor once more before that: for
@@ -23,6 +24,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
 from marginface.axes import Tensor
+from marginface.training.shards import CHECKSUMS, bytes_of, checksum
 
 TYPES = {
     torch.float64: "F64",
@@ -60,7 +62,9 @@ class ShardWriter(HuggingFaceStorageWriter):
             places[item.index.fqn] = {SAVED_OFFSETS_KEY: list(item.tensor_data.chunk.offsets)}
         if tensors:
             path = Path(self.path) / f"shard-{plan.storage_data['shard_index']:05d}.safetensors"
-            _write(path, tensors, {CUSTOM_METADATA_KEY: json.dumps(places)})
+            sums = {name: checksum(tensor) for name, tensor in tensors.items()}
+            told = {CUSTOM_METADATA_KEY: json.dumps(places), CHECKSUMS: json.dumps(sums)}
+            _write(path, tensors, told)
         done: Future[list[WriteResult]] = Future()
         done.set_result([])
         return done
@@ -84,8 +88,6 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
         file.write(len(header).to_bytes(8, "little"))
         file.write(header)
         for _, tensor in ordered:
-            if tensor.numel():
-                flat = tensor.cpu().contiguous().flatten().view(torch.uint8)
-                file.write(flat.numpy().data)
+            file.write(bytes_of(tensor))
         file.flush()
         os.fsync(file.fileno())
