@@ -40,6 +40,7 @@ from marginface.training.rundir import TrainResult
 from marginface.training.same_run import check_same_everywhere
 from marginface.training.schedule import rate_at
 from marginface.training.seeds import random_stream
+from marginface.training.sole_run import sole_run
 from marginface.training.step import StepOutcome, take_step
 from marginface.training.telling import Telling
 
@@ -79,7 +80,8 @@ def train(
         DataError: If the data cannot be used.
         CheckpointMismatchError: If the folder holds another run.
         NonFiniteLossError: If loss or gradient turn NaN or infinite; the checkpoint stays.
-        CheckpointWriteError: If the disk refuses; the last checkpoint stays.
+        CheckpointWriteError: If the disk refuses, or another run is at work in the folder; the last
+            checkpoint stays.
         TrainingInterrupted: If SIGINT or SIGTERM came; a checkpoint has been saved.
         ProcessMismatchError: If the processes were not started for the same run.
         ProcessGroupError: If a process was lost, or waited for in vain; the checkpoint stays.
@@ -95,13 +97,14 @@ def train(
         with random_stream(config.seed, stream, device=here.device):
             # Built before anything is removed: a wrong name must not cost the old run.
             run = _Run(here, run_dir, pack, identity, processes, is_quiet=is_quiet)
-            if processes.is_first:
-                rundir.prepare(run_dir, removes_run=not resume)
-            processes.wait()
-            run.restore()
-            if processes.is_first:
-                rundir.write_config(run_dir, config, processes)
-            return run.go(validate, validate_every)
+            with sole_run(run_dir, processes):
+                if processes.is_first:
+                    rundir.prepare(run_dir, removes_run=not resume)
+                processes.wait()
+                run.restore()
+                if processes.is_first:
+                    rundir.write_config(run_dir, config, processes)
+                return run.go(validate, validate_every)
 
 
 @dataclass
