@@ -83,8 +83,11 @@ def test_streamed_head_by_hand() -> None:
     in_walk = replace(config, head=HeadConfig(chunk=100, updates_in_walk=True))
     moved = head_cost(in_walk, 1000).memory()
     assert (moved.gradient, moved.within) == (0, memory.within - 32_000)
-    cached = replace(config, head=HeadConfig(chunk=100, precision="float32-cached"))
-    assert head_cost(cached, 1000).memory().within == memory.within + 2 * 4 * 1000
+    cached = replace(in_walk, head=replace(in_walk.head, precision="float32-cached"))
+    assert head_cost(cached, 1000).memory().within == moved.within + 2 * 4 * 1000
+    # With a gradient and no more rows than dimensions they wait in there.
+    waiting = replace(config, head=HeadConfig(chunk=100, precision="float32-cached"))
+    assert head_cost(waiting, 1000).memory().within == memory.within
 
 
 def test_products_by_hand() -> None:
@@ -92,8 +95,12 @@ def test_products_by_hand() -> None:
     one = 2 * 4 * 1000 * 8
     assert head_cost(config, 1000).work().product_flops == 3 * one
     streamed = replace(config, head=HeadConfig(chunk=100))
-    assert head_cost(streamed, 1000).work().product_flops == 4 * one
-    cached = replace(config, head=HeadConfig(chunk=100, precision="float32-cached"))
+    assert head_cost(streamed, 1000).work().product_flops == 3 * one
+    more_rows = replace(streamed, batch_size=9)
+    assert head_cost(more_rows, 1000).work().product_flops == 4 * one * 9 / 4
+    in_walk = replace(config, head=HeadConfig(chunk=100, updates_in_walk=True))
+    assert head_cost(in_walk, 1000).work().product_flops == 4 * one
+    cached = replace(in_walk, head=replace(in_walk.head, precision="float32-cached"))
     assert head_cost(cached, 1000).work().product_flops == 3 * one
     single = replace(streamed, loss=LossConfig(name="sface"))
     assert head_cost(single, 1000).work().product_flops == 3 * one
@@ -302,7 +309,9 @@ def test_few_classes_stay_dense_and_many_stream() -> None:
 
 def test_a_dense_head_that_does_not_fit_streams() -> None:
     config = run_of(batch_size=4096)
-    light = replace(FACTS, network=replace(NETWORK, per_picture=0), picture_s=1e-6)
+    speed = replace(SPEED, passes=20e9, fresh_bytes=20e9)
+    network = replace(NETWORK, per_picture=0)
+    light = replace(FACTS, network=network, picture_s=1e-6, speed=speed)
     # Three products instead of four are faster where there is room for the matrices.
     assert not advice_of(plan(config, 20_000, facts=light))["head.chunk"].is_change
     narrow = replace(light, free_bytes=GIB)
@@ -314,18 +323,24 @@ def test_a_dense_head_that_does_not_fit_streams() -> None:
 
 
 def test_updates_move_into_the_walk_where_the_gradient_is_large() -> None:
+    """Its products are computed again, so time decides where the head takes much of a step."""
+    deep = replace(FACTS, picture_s=1.0)
     few, many = (
-        advice_of(plan(run_of(), classes, facts=FACTS))["head.updates_in_walk"]
+        advice_of(plan(run_of(), classes, facts=deep))["head.updates_in_walk"]
         for classes in (1000, 1_000_000)
     )
     assert (few.better, many.better) == (False, True)
     assert many.saved_bytes == 4 * 512 * 1_000_000
+    found = advice_of(plan(run_of(), 1_000_000, facts=FACTS))
+    assert found["head.updates_in_walk"].reason == "head.sample_rate below 1 needs it"
+    assert found["head.updates_in_walk"].better
     split = advice_of(plan(run_of(accumulate=2), 1_000_000, facts=FACTS))["head.updates_in_walk"]
     assert not split.is_change
     assert "accumulate 1" in split.reason
 
 
-def test_precision_is_what_this_machine_is_fast_in() -> None:
+def test_precision_is_what_this_machine_is_fast_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marginface.heads.precision.multiplies_bfloat16", lambda device: True)
     slow = advice_of(plan(run_of(), 1_000_000, facts=FACTS))["head.precision"]
     assert slow.better.startswith("float32")
     fast = replace(FACTS, speed=replace(SPEED, rounded_flops=500e9))

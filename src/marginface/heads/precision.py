@@ -42,9 +42,13 @@ class Precision:
 
     def rounded(self, factor: Tensor) -> Tensor:
         """Return a factor of a product in the type of the products."""
-        if self.products is None or not multiplies_bfloat16(factor.device.type):
+        if self.products is None or not self.rounds_on(factor.device.type):
             return factor
         return factor.to(self.products)
+
+    def rounds_on(self, device: str) -> bool:
+        """Return whether the products of a type of device have another type than the features."""
+        return self.products is not None and multiplies_bfloat16(device)
 
 
 PRECISIONS: dict[str, Precision] = {

@@ -18,6 +18,7 @@ LEAST_GAIN = 0.05
 # Changes that move the numbers of a run must gain more.
 LEAST_GAIN_INEXACT = 0.1
 SAMPLED = 0.1
+SAMPLING_NEEDS_IT = "head.sample_rate below 1 needs it"
 MOST_PROCESSES = 1024
 GIB, MIB = 1 << 30, 1 << 20
 
@@ -53,13 +54,16 @@ def advise(
 ) -> tuple[Advice, ...]:
     """Return advice on all settings that decide what the head costs, in the order to follow it."""
     trial = _Trial(config, identities, facts, processes)
-    return (
+    chunk, walk, *others = (
         trial.chunk(),
         trial.updates_in_walk(),
-        trial.precision(),
         trial.sharing(),
         trial.sample_rate(),
+        trial.precision(),
     )
+    if trial.config.head.updates_in_walk != walk.better:
+        walk = replace(walk, better=True, reason=SAMPLING_NEEDS_IT, saved_s=None, saved_bytes=0)
+    return chunk, walk, *others
 
 
 class _Trial:
@@ -97,12 +101,11 @@ class _Trial:
 
     def updates_in_walk(self) -> Advice:
         name, now = "head.updates_in_walk", self.config.head.updates_in_walk
-        if self.config.accumulate > 1 or self.config.optimizer.nesterov:
+        if not self._can_walk:
             reason = "goes with accumulate 1 and without Nesterov momentum only"
             return Advice(setting=name, now=now, better=now, reason=reason)
         if self.config.head.sample_rate < 1:
-            reason = "head.sample_rate below 1 needs it"
-            return Advice(setting=name, now=now, better=now, reason=reason)
+            return Advice(setting=name, now=now, better=now, reason=SAMPLING_NEEDS_IT)
         return self._tried(
             name,
             (True, False),
@@ -112,17 +115,6 @@ class _Trial:
                 if value
                 else "so few class vectors cost little to store a gradient of"
             ),
-        )
-
-    def precision(self) -> Advice:
-        return self._tried(
-            "head.precision",
-            tuple(PRECISIONS),
-            LEAST_GAIN_INEXACT,
-            lambda value: (
-                f"gradients within {PRECISIONS[value].gradient_error:g} of those in float64"
-            ),
-            wants_time=True,
         )
 
     def sharing(self) -> Advice:
@@ -152,7 +144,7 @@ class _Trial:
     def sample_rate(self) -> Advice:
         name, now = "head.sample_rate", self.config.head.sample_rate
         share = self.best.head_s / self.best.step_s if self.best.step_s else 0.0
-        if not self.config.head.updates_in_walk or now < 1 or share < 0.5:
+        if not self._can_walk or now < 1 or share < 0.5:
             reason = f"the head takes {share:.2f} of a step" if self.best.step_s else "exact"
             return Advice(setting=name, now=now, better=now, reason=reason)
         return self._tried(
@@ -164,7 +156,24 @@ class _Trial:
                 "which is another objective"
             ),
             wants_time=True,
+            needs={"updates_in_walk": True},
         )
+
+    def precision(self) -> Advice:
+        return self._tried(
+            "head.precision",
+            tuple(PRECISIONS),
+            LEAST_GAIN_INEXACT,
+            lambda value: (
+                f"gradients within {PRECISIONS[value].gradient_error:g} of those in float64"
+            ),
+            wants_time=True,
+        )
+
+    @property
+    def _can_walk(self) -> bool:
+        """Whether class vectors may move within the walk."""
+        return self.config.accumulate == 1 and not self.config.optimizer.nesterov
 
     def _tried(
         self,
@@ -174,17 +183,18 @@ class _Trial:
         reason: Callable[[Any], str],
         *,
         wants_time: bool = False,
+        needs: dict[str, Any] | None = None,
     ) -> Advice:
-        """Return the value that gains most, if that is enough; take it up."""
+        """Return the value that gains most, if that is enough; take it and what it needs up."""
         field = setting.removeprefix("head.")
-        now, before = getattr(self.config.head, field), self.best
-        found = now
-        for value in values:
-            head = replace(self.config.head, **{field: value})
-            tried = self._predicted(replace(self.config, head=head))
+        config, before = self.config, self.best
+        now = found = getattr(config.head, field)
+        for value in (value for value in values if value != now):
+            head = replace(config.head, **{field: value} | (needs or {}))
+            changed = replace(config, head=head)
+            tried = self._predicted(changed)
             if self._gain(tried, wants_time=wants_time) > (least if found == now else 0):
-                found, self.best = value, tried
-        self.config = replace(self.config, head=replace(self.config.head, **{field: found}))
+                found, self.best, self.config = value, tried, changed
         return self._advice(setting, now, found, reason(found), before)
 
     def _advice(self, setting: str, now: Any, better: Any, reason: str, old: Prediction) -> Advice:

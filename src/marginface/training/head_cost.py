@@ -9,7 +9,7 @@ that plain autograd holds at once, and b bytes a number:
                32 MiB b·((m + 1.5)·R·C + 3·C·d), for the allocator then keeps what was given back
     streamed   b·chunk·(5·R + d) + b·C + 4 MiB and the gradient, 2·R·V where cosines are kept
 
-    products   8·R·V·d streamed, 6 where cosines are kept, in one walk, or dense
+    products   8·R·V·d streamed; 6 dense, in one walk, or where those of forward are kept
 
 The numbers of matrices and of passes over them were counted in the code of `marginface.heads` and
 held to measurements; `docs/planning.md` has both side by side.
@@ -87,6 +87,7 @@ class HeadCost:
         updates_in_walk: Whether no gradient of the class vectors is stored.
         keeps_momentum: Whether each class vector has one.
         number_bytes: Bytes of a number.
+        device: Type of device that computes it.
     """
 
     rows: int
@@ -99,6 +100,19 @@ class HeadCost:
     updates_in_walk: bool = False
     keeps_momentum: bool = True
     number_bytes: int = 4
+    device: str = "cpu"
+
+    @property
+    def waits_in_gradient(self) -> bool:
+        """Whether products wait in the gradient's memory, instead of being computed again."""
+        is_whole = self.chunk is not None and self.visited == self.classes
+        return is_whole and not self.updates_in_walk and self.rows <= self.dim
+
+    @property
+    def keeps_cosines(self) -> bool:
+        """Whether cosines are kept in memory of their own."""
+        has_none = self.chunk is not None and not self.waits_in_gradient
+        return has_none and not self.is_single_walk and self.precision.keeps_cosines
 
     @property
     def is_single_walk(self) -> bool:
@@ -125,7 +139,7 @@ class HeadCost:
             chunk = min(self.chunk, self.visited)
             within = gradient + b * self.classes + WORKSPACE
             within += b * chunk * (ROW_BLOCKS * self.rows + CLASS_BLOCKS * self.dim)
-            within += 2 * entries if self.precision.keeps_cosines else 0
+            within += 2 * entries if self.keeps_cosines else 0
         kept = of_vectors * (2 if self.keeps_momentum else 1)
         return HeadMemory(kept=kept, gradient=gradient, within=int(within))
 
@@ -144,25 +158,31 @@ class HeadCost:
                 is_rounded=False,
                 passes=(self.matrices + 5) * entries,
                 streamed_bytes=b * DENSE_TRAFFIC * numbers,
-                fresh_bytes=b * ((self.matrices + 4) * entries + 5 * numbers),
+                fresh_bytes=_fresh(b * entries, self.matrices + 4) + _fresh(b * numbers, 5),
             )
-        is_rounded = self.precision.products is not None
-        products = 6 if self.precision.keeps_cosines or self.is_single_walk else 8
-        passes = 13 if self.loss.scale_of_others is not None else 40
-        passes += 3 * is_rounded + 1 * self.precision.keeps_cosines
+        is_rounded = self.precision.rounds_on(self.device)
+        is_once = self.keeps_cosines or self.waits_in_gradient or self.is_single_walk
+        passes = 10 if self.loss.scale_of_others is not None else 40
+        passes += 3 * is_rounded + 3 * self.keeps_cosines
         traffic = IN_WALK_TRAFFIC if self.updates_in_walk else STREAMED_TRAFFIC
         traffic += SAMPLED_TRAFFIC * (self.visited < self.classes)
         # Terms are new in every chunk and on the way back, unless they are scaled cosines.
-        fresh = b * (0 if self.loss.scale_of_others is not None else 8) * entries
-        fresh += 0 if self.updates_in_walk else b * self.classes * self.dim
-        fresh += 2 * entries if self.precision.keeps_cosines else 0
+        fresh: float = b * (0 if self.loss.scale_of_others is not None else 8) * entries
+        # Large pages leave a quarter of the gradient's first touches.
+        fresh += 0 if self.updates_in_walk else _fresh(b * self.classes * self.dim, 1 / 4)
+        fresh += _fresh(2 * entries, 1) if self.keeps_cosines else 0
         return Work(
-            product_flops=products * entries * self.dim,
+            product_flops=(6 if is_once else 8) * entries * self.dim,
             is_rounded=is_rounded,
             passes=passes * entries + 4 * is_rounded * numbers,
             streamed_bytes=b * traffic * numbers,
             fresh_bytes=fresh,
         )
+
+
+def _fresh(block: float, blocks: float) -> float:
+    """Return the bytes of some blocks that are new at every step: the small ones are not."""
+    return blocks * block if block > KEPT_BY_ALLOCATOR else 0
 
 
 def head_cost(config: TrainConfig, identities: int, *, processes: int = 1) -> HeadCost:
@@ -191,4 +211,5 @@ def head_cost(config: TrainConfig, identities: int, *, processes: int = 1) -> He
         updates_in_walk=config.head.updates_in_walk,
         keeps_momentum=config.optimizer.momentum > 0,
         number_bytes=torch.float64.itemsize if config.precision == "float64" else 4,
+        device=torch.device(config.device).type,
     )
