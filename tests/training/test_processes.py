@@ -304,6 +304,28 @@ def test_places_that_are_half_described_are_refused(monkeypatch: pytest.MonkeyPa
         assert not torch.distributed.is_initialized()
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "range"),
+    [
+        ("WORLD_SIZE", "two", "1 or more"),
+        ("WORLD_SIZE", "0", "1 or more"),
+        ("RANK", "x", "0 or more and below 2"),
+        ("RANK", "2", "0 or more and below 2"),
+        ("RANK", "-1", "0 or more and below 2"),
+        ("MASTER_PORT", "http", "0 or more and below 65536"),
+    ],
+)
+def test_places_that_cannot_be_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, range: str
+) -> None:
+    place = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for key, value in (place | {name: text}).items():
+        monkeypatch.setenv(key, value)
+    told = f"^{name} in the environment must be a whole number, {range}, got '{text}'; start with"
+    with pytest.raises(ValueError, match=told), joined_processes("cpu", timeout_s=1):
+        pass
+
+
 def test_places_share_every_part_of_a_batch() -> None:
     for size in (1, 2, 3, 4):
         shares = [Processes(rank=rank, size=size).places(24, 2) for rank in range(size)]

@@ -124,7 +124,8 @@ def joined_processes(device: str, *, timeout_s: float) -> Iterator[Processes]:
         timeout_s: How long a process waits for another one.
 
     Raises:
-        ValueError: If the environment tells of several processes, but not how they meet.
+        ValueError: If the environment tells of several processes, but not how they meet, or in
+            numbers that cannot be.
         ProcessGroupError: If another process was lost, or could not be waited for any longer.
     """
     if dist.is_available() and dist.is_initialized():
@@ -132,7 +133,7 @@ def joined_processes(device: str, *, timeout_s: float) -> Iterator[Processes]:
         with _told_of_lost_processes(processes, timeout_s=timeout_s):
             yield processes
         return
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _told("WORLD_SIZE", at_least=1) if "WORLD_SIZE" in os.environ else 1
     if size == 1:
         yield Processes()
         return
@@ -141,7 +142,8 @@ def joined_processes(device: str, *, timeout_s: float) -> Iterator[Processes]:
             f"{', '.join(missing)} must be set where WORLD_SIZE is {size}; start with "
             "`marginface train ... --nproc N` or with torchrun"
         )
-    processes = Processes(rank=int(os.environ["RANK"]), size=size)
+    processes = Processes(rank=_told("RANK", at_least=0, below=size), size=size)
+    _told("MASTER_PORT", at_least=0, below=1 << 16)
     # Numbers and texts travel over gloo on a GPU too, without waiting for what it has to do.
     backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
     with _told_of_lost_processes(processes, timeout_s=timeout_s):
@@ -150,6 +152,23 @@ def joined_processes(device: str, *, timeout_s: float) -> Iterator[Processes]:
             yield processes
         finally:
             dist.destroy_process_group()
+
+
+def _told(name: str, *, at_least: int, below: int | None = None) -> int:
+    """Return a number that the environment tells.
+
+    Raises:
+        ValueError: If it is none, or out of range.
+    """
+    text = os.environ[name]
+    number = int(text) if text.isdecimal() else -1
+    if at_least <= number and (below is None or number < below):
+        return number
+    highest = "" if below is None else f" and below {below}"
+    raise ValueError(
+        f"{name} in the environment must be a whole number, {at_least} or more{highest}, got "
+        f"{text!r}; start with `marginface train ... --nproc N` or with torchrun"
+    )
 
 
 @contextmanager
