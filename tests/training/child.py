@@ -2,9 +2,9 @@
 
     python -m tests.training.child CONFIG.json RUN_DIR THREADS [MOMENT ...]
 
-A moment is PLACE-N: the Nth time in this sitting at one of the places of `deaths.py`. Each is a
-forked process of its own, so that torch is imported once; the last process of all has no such
-moment.
+A moment is PLACE-N: the Nth time in this sitting at one of the places of `deaths.py`, or before the
+Nth change of any file for change-N. Each is a forked process of its own, so that torch is imported
+once; the last process of all has no such moment.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from marginface.training import TrainConfig, TrainingInterrupted, train
-from tests.training.deaths import die_at
+from tests.training.deaths import die_at, die_at_change
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     for moment in moments:
         if not (process := os.fork()):
             place, _, number = moment.partition("-")
-            die_at(place, int(number))
+            die_at_change(int(number)) if place == "change" else die_at(place, int(number))
             train(config, Path(run_dir))
             os._exit(0)
         _, status = os.waitpid(process, 0)

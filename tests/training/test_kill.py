@@ -56,6 +56,16 @@ def test_five_kills_change_nothing(pack: Path, tmp_path: Path, whole: Path) -> N
     assert_same_run(cut, whole)
 
 
+@pytest.mark.slow
+def test_kills_at_every_change_of_a_file_change_nothing(pack: Path, tmp_path: Path) -> None:
+    config = tiny_config(pack, steps=40, checkpoint_every_steps=1)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run(config, whole) == 0
+    # What a sitting does first, and all of its first two saves.
+    assert run(config, cut, *(f"change-{number}" for number in range(1, 36))) == 0
+    assert_same_run(cut, whole)
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(pack: Path, tmp_path: Path) -> None:
     # A long run that would make no checkpoint by itself.
     config = tiny_config(pack, steps=400, checkpoint_every_steps=None, log_every=1)
