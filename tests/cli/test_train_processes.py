@@ -66,7 +66,7 @@ def test_a_death_then_another_number_of_processes(pack: Path, tmp_path: Path) ->
         code, told = ends_in_one_line(child)
         assert not left_behind(child.pid)
     assert code == 1
-    assert told.startswith("process 1 of 2 was killed by SIGKILL; the last checkpoint, ")
+    assert told.startswith("process 1 of 2 was killed by SIGKILL, as when memory")
     assert f"{newest(out)}, is whole; the same command goes on from it" in told
 
     step = read_state(newest(out)).step

@@ -87,7 +87,10 @@ def test_what_all_say_is_no_matter_of_processes(
 @pytest.mark.parametrize(
     ("ends", "message"),
     [
-        ([LOST, KILLED, LOST], "^process 1 of 3 was killed by SIGKILL; there was no checkpoint"),
+        (
+            [LOST, KILLED, LOST],
+            "^process 1 of 3 was killed by SIGKILL, as when memory runs out; there was no check",
+        ),
         (
             [LOST, LOST, failing("OSError", "gone")],
             "^process 2 of 3 failed with OSError: gone; the",

@@ -119,7 +119,9 @@ class _End:
             named = "" if is_known else f"{who} failed with {self.told['kind']}: "
             return f"{named}{self.told['text']}"
         if self.code is not None and self.code < 0:
-            return f"{who} was killed by {signal.Signals(-self.code).name}"
+            # Linux sends it to the largest process when memory runs out, and says so nowhere else.
+            hint = ", as when memory runs out" if self.code == -signal.SIGKILL else ""
+            return f"{who} was killed by {signal.Signals(-self.code).name}{hint}"
         return f"{who} ended with exit code {self.code} and told nothing"
 
 
