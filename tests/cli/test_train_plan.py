@@ -23,7 +23,7 @@ def test_a_plan_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert record["peak_bytes"] == sum(part["peak_bytes"] for part in record["parts"])
     assert record["config"]["batch_size"] == 8
     assert [one["setting"] for one in record["advice"]] == [
-        *("head.chunk", "head.updates_in_walk", "head.precision", "processes", "head.sample_rate")
+        *("head.chunk", "head.updates_in_walk", "processes", "head.sample_rate", "head.precision")
     ]
     assert "no set is open" in err
     assert not (tmp_path / "run").exists()
