@@ -1,16 +1,14 @@
-"""What `marginface train` tells before a run starts: its plan, and memory that is not there."""
+"""What `marginface train --plan` tells of a run that has not started."""
 
-import os
 from pathlib import Path
 
-import torch
 from rich.table import Column, Table
 
 from marginface.cli.output import say, show_or_write
 from marginface.training import TrainConfig
 from marginface.training.advice import Advice
 from marginface.training.build import open_training_data
-from marginface.training.plan import Plan, memory_warnings, plan
+from marginface.training.plan import Plan, plan
 
 GIB, MIB = 1 << 30, 1 << 20
 
@@ -32,17 +30,6 @@ def show_plan(
     record = found.to_dict() | {"config": config.to_dict()}
     show_or_write(record, json, _title(config, found), _costs(found), _sum(found), _advice(found))
     for line in (*found.warnings, *found.notes):
-        say(line)
-
-
-def warn_of_memory(config: TrainConfig, *, processes: int) -> None:
-    """Say if a run will hardly fit into memory, and let it start."""
-    if "RANK" in os.environ:
-        return  # torchrun's processes may be on many machines
-    if processes > 1 and torch.device(config.device).type == "cuda":
-        return  # to ask a GPU takes memory of it, for as long as this process lives
-    faces = open_training_data(config)
-    for line in memory_warnings(config, len(faces.identities), processes=processes):
         say(line)
 
 

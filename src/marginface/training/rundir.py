@@ -68,10 +68,12 @@ def prepare(run_dir: Path, *, removes_run: bool) -> None:
     for part in run_dir.glob(".*.part"):
         remove(part)
     if removes_run:
-        # Checkpoints go first: a kill in between must not leave one to be gone on from.
+        # A kill in between leaves the old run to be gone on from, or none: never one that says it
+        # has ended and has no checkpoint.
+        (run_dir / RESULT).unlink(missing_ok=True)
         for checkpoint in all_checkpoints(run_dir):
             remove(checkpoint)
-        for name in (RESULT, MODEL, RECONSTRUCTION, CONFIG, "log.jsonl"):
+        for name in (MODEL, RECONSTRUCTION, CONFIG, "log.jsonl"):
             (run_dir / name).unlink(missing_ok=True)
         shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
 
