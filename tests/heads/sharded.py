@@ -10,14 +10,22 @@ from torch.optim import SGD
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
 
-DIM, ROWS = 6, 9
+ROWS = 9
+# Of a few classes there are more dimensions than rows and proxies, of the others fewer: products
+# wait in the gradient, or are computed again.
+DIM, LARGE_DIM = 6, 20
 Case = tuple[str, dict[str, Any], int, int | None]
+
+
+def dim_of(classes: int) -> int:
+    return LARGE_DIM if classes < ROWS else DIM
 
 
 def problem(classes: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(classes)
-    features = torch.randn(ROWS, DIM, generator=generator, dtype=torch.float64) * 12
-    prototypes = torch.randn(classes, DIM, generator=generator, dtype=torch.float64)
+    dim = dim_of(classes)
+    features = torch.randn(ROWS, dim, generator=generator, dtype=torch.float64) * 12
+    prototypes = torch.randn(classes, dim, generator=generator, dtype=torch.float64)
     labels = torch.randint(-1, classes, (ROWS,), generator=generator)
     labels[0], labels[1], labels[8] = classes - 1, 0, 0
     return features, prototypes, labels
@@ -36,7 +44,7 @@ def share_of_rows() -> slice:
 def head_of(name: str, options: dict[str, Any], classes: int, **switches: Any) -> IdentityHead:
     group = dist.group.WORLD if dist.is_initialized() else None
     loss = make_loss(name, **options)
-    head = IdentityHead(classes, DIM, loss, process_group=group, **switches).double()
+    head = IdentityHead(classes, dim_of(classes), loss, process_group=group, **switches).double()
     _, prototypes, _ = problem(classes)
     with torch.no_grad():
         head.prototypes.copy_(prototypes[head.classes.start : head.classes.stop])

@@ -126,6 +126,20 @@ def test_products_wait_in_the_gradient_where_they_fit(name: str, rows: int) -> N
     assert torch.equal(*found) == (rows <= 16)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["arcface", "adaface"])
+def test_waiting_products_are_exact_at_85742_classes(name: str) -> None:
+    features, labels, prototypes = problem(64, 85_742, 512, 0.07)
+    head = IdentityHead(85_742, 512, make_loss(name), chunk=2048)
+    with torch.no_grad():
+        head.prototypes.copy_(prototypes)
+    leaf = features.clone().requires_grad_()
+    head(leaf, labels).backward()
+    exact = gradients(name, (features, labels, prototypes), torch.float64)
+    for found, expected in zip((leaf.grad, head.prototypes.grad), exact, strict=True):
+        assert float((found.double() - expected).norm() / expected.norm()) < 1e-5
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "bfloat16-cached"])
 def test_without_units_for_bfloat16_products_are_float32(
     precision: str, monkeypatch: pytest.MonkeyPatch
