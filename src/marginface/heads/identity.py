@@ -114,8 +114,9 @@ class IdentityHead(nn.Module):
         """Move the class vectors within `backward` from now on, as `optimizer` would at its step.
 
         Their gradient is then never stored: `prototypes.grad` stays None, so the optimiser's own
-        step skips them. There must be one backward pass a step, and none that is thrown away. A
-        batch without labels moves nothing.
+        step skips them; and products cannot wait in its memory, but are computed twice, or kept if
+        the precision says so. There must be one backward pass a step, and none that is thrown
+        away. A batch without labels moves nothing.
 
         Args:
             optimizer: Plain SGD that holds the class vectors; its rate, momentum and decay are

@@ -25,7 +25,8 @@ class Precision:
         products: Type of the factors, where the device has units for it, None for that of the
             features; sums are of float32 or more.
         keeps_cosines: Whether backward reads the cosines of forward, kept as float16 in 2 bytes ×
-            batch × classes, and so saves one product in four.
+            batch × classes, where they cannot wait in the gradient, and so saves one product in
+            four.
         gradient_error: Largest distance of a gradient from that of float64, divided by the length
             of the latter: margin losses of scale 64, 512 dimensions, features in float32. With 64
             dimensions cosines of strangers and errors are nearly three times as large.

@@ -1,4 +1,4 @@
-"""One number per row from all other classes, chunk by chunk: no batch × classes matrix exists.
+"""One number per row from all other classes, chunk by chunk: no memory for batch × classes.
 
     pooled_i = log Σ_{j≠y_i} e^{t_ij}   or   Σ_{j≠y_i} t_ij,     t_ij = loss.others(cos θ_ij)
 
