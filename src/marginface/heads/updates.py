@@ -119,15 +119,22 @@ class WalkUpdate:
             along: What each gradient has along its own vector, shape (classes,).
         """
         held, waiting, place = self._waiting(rows)
-        if not len(waiting):
-            self._descend_rows(rows, weights, slopes, embeddings, along)
-            return
-        to_waiting = (slopes[:, place].T @ embeddings).to(self.to_own.dtype)
-        along_waiting = along[place, None].to(self.to_own.dtype)
-        self.to_own[held] = to_waiting.addcmul_(along_waiting, self.weights[waiting], value=-1)
-        kept = self._read(waiting)
-        self._descend_rows(rows, weights, slopes, embeddings, along)
-        self._write(waiting, *kept)
+        kept = None
+        if len(waiting):
+            to_waiting = (slopes[:, place].T @ embeddings).to(self.to_own.dtype)
+            along_waiting = along[place, None].to(self.to_own.dtype)
+            to_waiting.addcmul_(along_waiting, self.weights[waiting], value=-1)
+            self.to_own[held] = to_waiting
+            kept = self._read(waiting)
+        if isinstance(rows, slice):
+            velocity = None if self.velocity is None else self.velocity[rows]
+            self._descend(self.weights[rows], velocity, weights, slopes, embeddings, along)
+        else:
+            moved, velocity = self._read(rows)
+            self._descend(moved, velocity, weights, slopes, embeddings, along)
+            self._write(rows, moved, velocity)
+        if kept is not None:
+            self._write(waiting, *kept)
 
     def finish(self, labels: Tensor, to_own_rows: Tensor) -> None:
         """Move the classes of the batch, now that the gradient of their own rows is known.
@@ -144,22 +151,6 @@ class WalkUpdate:
         if velocity is not None:
             total = velocity.mul_(self.momentum).add_(total)
         self._write(self.own, weights.add_(total, alpha=-self.rate), velocity)
-
-    def _descend_rows(
-        self,
-        rows: slice | Tensor,
-        weights: Tensor,
-        slopes: Tensor,
-        embeddings: Tensor,
-        along: Tensor,
-    ) -> None:
-        if isinstance(rows, slice):
-            velocity = None if self.velocity is None else self.velocity[rows]
-            self._descend(self.weights[rows], velocity, weights, slopes, embeddings, along)
-        else:
-            moved, velocity = self._read(rows)
-            self._descend(moved, velocity, weights, slopes, embeddings, along)
-            self._write(rows, moved, velocity)
 
     def _descend(
         self,
