@@ -7,7 +7,8 @@ that plain autograd holds at once, and b bytes a number:
     gradient   b·C·d                      unless the classes move within the walk
     dense      max(b·(m·R·C + C·d), 3·b·C·d), the gradient among them; where a matrix has at most
                32 MiB b·((m + 1.5)·R·C + 3·C·d), for the allocator then keeps what was given back
-    streamed   b·chunk·(5·R + d) + b·C + 4 MiB and the gradient, 2·R·V where cosines are kept
+    streamed   b·k·chunk·R + b·C + 4 MiB and the gradient, 2·R·V where cosines are kept; k is 3 for
+               terms s·cos θ and 15 for those that autograd differentiates
 
     products   8·R·V·d streamed; 6 dense, in one walk, or where those of forward are kept
 
@@ -31,8 +32,8 @@ from marginface.training.config import TrainConfig
 KEPT_BY_ALLOCATOR = 32 << 20
 # What libraries hold for themselves around a walk, whatever its size.
 WORKSPACE = 4 << 20
-# Blocks of rows × chunk, and of chunk × dim, that a walk holds at once.
-ROW_BLOCKS, CLASS_BLOCKS = 5, 1
+# Blocks of rows × chunk that a walk holds at once, without autograd and with it.
+BLOCKS, AUTOGRAD_BLOCKS = 3, 15
 # How often a step reads or writes every number of the class vectors, their gradient and their
 # momentum, fused descent included; with copies of chosen classes more often.
 DENSE_TRAFFIC, STREAMED_TRAFFIC, IN_WALK_TRAFFIC, SAMPLED_TRAFFIC = 26, 15, 12, 8
@@ -138,7 +139,8 @@ class HeadCost:
         else:
             chunk = min(self.chunk, self.visited)
             within = gradient + b * self.classes + WORKSPACE
-            within += b * chunk * (ROW_BLOCKS * self.rows + CLASS_BLOCKS * self.dim)
+            is_scaled = self.loss.scale_of_others is not None
+            within += b * chunk * self.rows * (BLOCKS if is_scaled else AUTOGRAD_BLOCKS)
             within += 2 * entries if self.keeps_cosines else 0
         kept = of_vectors * (2 if self.keeps_momentum else 1)
         return HeadMemory(kept=kept, gradient=gradient, within=int(within))
