@@ -36,13 +36,13 @@ from marginface.training.plan import plan
 from marginface.training.step import take_step
 
 STREAMED = HeadConfig(chunk=2048)
-CACHED = HeadConfig(chunk=2048, precision="float32-cached")
+CACHED = HeadConfig(chunk=2048, precision="float32-cached", updates_in_walk=True)
 IN_WALK = HeadConfig(chunk=2048, updates_in_walk=True)
 HEADS = [
     (128, 10_177, "dense", HeadConfig()),
     (128, 10_177, "streamed", STREAMED),
     (128, 85_742, "streamed", STREAMED),
-    (128, 85_742, "streamed, cached", CACHED),
+    (128, 85_742, "streamed, in walk, cosines kept", CACHED),
     (128, 85_742, "streamed, in walk", IN_WALK),
     (512, 85_742, "streamed", STREAMED),
     (128, 360_232, "streamed, in walk", IN_WALK),

@@ -23,17 +23,12 @@ NAMES = {
 
 
 def points_of(folder: Path) -> dict[tuple[str, str, str], dict[int, float]]:
-    """Return identities and medians by variant, metric and batch; steps are points of growth."""
+    """Return identities and medians by variant, metric and batch."""
     points: dict[tuple[str, str, str], dict[int, float]] = {}
-    for topic in ("step", "growth"):
-        path = folder / f"heads_{topic}_cpu_202611.csv"
-        if not path.exists():
-            continue
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                batch, _, identities = row["value"].rpartition("x")
-                key = (row["variant"], row["metric"], batch or row["axis"])
-                points.setdefault(key, {})[int(identities)] = float(row["p50"])
+    with (folder / "heads_growth_cpu_202611.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = (row["variant"], row["metric"], row["axis"])
+            points.setdefault(key, {})[int(row["value"])] = float(row["p50"])
     return points
 
 

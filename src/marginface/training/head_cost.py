@@ -155,12 +155,14 @@ class HeadCost:
         entries, numbers = self.rows * self.visited, self.visited * self.dim
         b = self.number_bytes
         if self.chunk is None:
+            # Of blocks that are kept one by one, the sum is given back beyond twice that size.
+            is_returned = self._dense_bytes(b * entries, b * numbers) > 2 * KEPT_BY_ALLOCATOR
             return Work(
                 product_flops=6 * entries * self.dim,
                 is_rounded=False,
                 passes=(self.matrices + 5) * entries,
                 streamed_bytes=b * DENSE_TRAFFIC * numbers,
-                fresh_bytes=_fresh(b * entries, self.matrices + 4) + _fresh(b * numbers, 5),
+                fresh_bytes=b * ((self.matrices + 4) * entries + 5 * numbers) * is_returned,
             )
         is_rounded = self.precision.rounds_on(self.device)
         is_once = self.keeps_cosines or self.waits_in_gradient or self.is_single_walk
@@ -171,8 +173,8 @@ class HeadCost:
         # Terms are new in every chunk and on the way back, unless they are scaled cosines.
         fresh: float = b * (0 if self.loss.scale_of_others is not None else 8) * entries
         # Large pages leave a quarter of the gradient's first touches.
-        fresh += 0 if self.updates_in_walk else _fresh(b * self.classes * self.dim, 1 / 4)
-        fresh += _fresh(2 * entries, 1) if self.keeps_cosines else 0
+        fresh += 0 if self.updates_in_walk else b * self.classes * self.dim / 4
+        fresh += 2 * entries if self.keeps_cosines else 0
         return Work(
             product_flops=(6 if is_once else 8) * entries * self.dim,
             is_rounded=is_rounded,
@@ -180,11 +182,6 @@ class HeadCost:
             streamed_bytes=b * traffic * numbers,
             fresh_bytes=fresh,
         )
-
-
-def _fresh(block: float, blocks: float) -> float:
-    """Return the bytes of some blocks that are new at every step: the small ones are not."""
-    return blocks * block if block > KEPT_BY_ALLOCATOR else 0
 
 
 def head_cost(config: TrainConfig, identities: int, *, processes: int = 1) -> HeadCost:
