@@ -1,6 +1,5 @@
 """One run at a time in a folder: a second one would throw away the first one's log and files."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +32,10 @@ def sole_run(run_dir: Path, processes: Processes) -> Iterator[None]:
 
 
 def _held(run_dir: Path) -> int | None:
+    try:
+        import fcntl
+    except ImportError:
+        return None  # Windows locks no folders
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         handle = os.open(run_dir, os.O_RDONLY)
