@@ -60,8 +60,7 @@ def measure(
     """Run every variant once per round, so that a busy neighbour slows all of them alike.
 
     The round after the warm-up measures memory, the others time. Each timed call follows `settle`
-    untimed ones of its own: gigabytes that lay idle while the others ran are slow at their first
-    touch on a virtual machine, which a step that follows its like never sees.
+    untimed ones of its own, as a step of a training follows its like.
     """
     for call in variants.values():
         for _ in range(warm_up):
