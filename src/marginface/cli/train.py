@@ -109,10 +109,9 @@ def train(
 
 
 def _trained(config: TrainConfig, out: Path, processes: int, *, resume: bool) -> TrainResult:
+    faces = _open_and_warn(config, processes)
     if processes == 1:
-        faces = _open_and_warn(config, processes)
         return run_training(config, out, resume=resume, faces=faces)
-    _open_and_warn(config, processes)
     is_debug = "--debug" in sys.argv
     return launch(config, out, processes=processes, resume=resume, is_debug=is_debug)
 

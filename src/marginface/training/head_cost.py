@@ -104,6 +104,11 @@ class HeadCost:
     device: str = "cpu"
 
     @property
+    def is_scaled(self) -> bool:
+        """Whether terms are scaled cosines, which need no autograd."""
+        return self.loss.scale_of_others is not None
+
+    @property
     def waits_in_gradient(self) -> bool:
         """Whether products wait in the gradient's memory, instead of being computed again."""
         is_whole = self.chunk is not None and self.visited == self.classes
@@ -127,7 +132,7 @@ class HeadCost:
         if self.loss.pool == "sum":
             return 4
         # Terms that autograd differentiates leave two more, and masks of a byte a number.
-        return 5 if self.loss.scale_of_others is not None else 7.25
+        return 5 if self.is_scaled else 7.25
 
     def memory(self) -> HeadMemory:
         """Return the bytes it takes."""
@@ -139,8 +144,7 @@ class HeadCost:
         else:
             chunk = min(self.chunk, self.visited)
             within = gradient + b * self.classes + WORKSPACE
-            is_scaled = self.loss.scale_of_others is not None
-            within += b * chunk * self.rows * (BLOCKS if is_scaled else AUTOGRAD_BLOCKS)
+            within += b * chunk * self.rows * (BLOCKS if self.is_scaled else AUTOGRAD_BLOCKS)
             within += 2 * entries if self.keeps_cosines else 0
         kept = of_vectors * (2 if self.keeps_momentum else 1)
         return HeadMemory(kept=kept, gradient=gradient, within=int(within))
@@ -166,12 +170,12 @@ class HeadCost:
             )
         is_rounded = self.precision.rounds_on(self.device)
         is_once = self.keeps_cosines or self.waits_in_gradient or self.is_single_walk
-        passes = 10 if self.loss.scale_of_others is not None else 40
+        passes = 10 if self.is_scaled else 40
         passes += 3 * is_rounded + 3 * self.keeps_cosines
         traffic = IN_WALK_TRAFFIC if self.updates_in_walk else STREAMED_TRAFFIC
         traffic += SAMPLED_TRAFFIC * (self.visited < self.classes)
         # Terms are new in every chunk and on the way back, unless they are scaled cosines.
-        fresh: float = b * (0 if self.loss.scale_of_others is not None else 8) * entries
+        fresh: float = b * (0 if self.is_scaled else 8) * entries
         # Large pages leave a quarter of the gradient's first touches.
         fresh += 0 if self.updates_in_walk else b * self.classes * self.dim / 4
         fresh += 2 * entries if self.keeps_cosines else 0
