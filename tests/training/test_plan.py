@@ -1,21 +1,14 @@
 """What a run will cost: the model by hand, against real memory, and what it advises."""
 
-import ctypes
-import gc
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.optim import SGD
 
-from marginface.backbones import make_backbone
 from marginface.data import open_faces
-from marginface.heads import IdentityHead
-from marginface.losses import make_loss
 from marginface.reconstruction import ReconstructionConfig
 from marginface.training import (
     BackboneConfig,
@@ -31,10 +24,11 @@ from marginface.training.machine import Speed
 from marginface.training.network_cost import NetworkMemory, count_memory
 from marginface.training.plan import Plan, measure, memory_warnings, plan
 from marginface.training.prediction import Facts
+from tests.processes import run_on
+from tests.training.resident import PEAK, bytes_of_backbone_step, bytes_of_head_step
 from tests.training.tiny import tiny_config
 
 MIB, GIB = 1 << 20, 1 << 30
-STATUS, PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 NETWORK = NetworkMemory(weights=4 * MIB, gradient=4 * MIB, fixed=0, per_picture=MIB, passing=0)
 SPEED = Speed(
     product_flops=50e9, rounded_flops=25e9, passes=2e9, streamed_bytes=10e9, fresh_bytes=2e9
@@ -203,21 +197,6 @@ def test_reading_ahead_hides_behind_computing() -> None:
 # Against real memory
 
 
-def extra_bytes(call: Callable[[], object]) -> int:
-    """Peak resident memory of a call above what stood before it."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    PEAK.write_text("5")
-    before = resident("VmRSS")
-    call()
-    return resident("VmHWM") - before
-
-
-def resident(field: str) -> int:
-    lines = STATUS.read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field)))
-
-
 on_linux = pytest.mark.skipif(not PEAK.exists(), reason="the peak is read from /proc")
 
 
@@ -254,24 +233,10 @@ def test_head_takes_what_was_predicted(
     if head is None:
         cost = replace(cost, chunk=None)
     predicted = cost.memory().within
-    made = IdentityHead(
-        classes, dim, make_loss(loss), chunk=cost.chunk, precision=config.head.precision
-    )
-    descent = SGD(made.parameters(), lr=1e-6, momentum=0.9, fused=True)
-    for weight in made.parameters():
-        descent.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-    if config.head.updates_in_walk:
-        made.update_in_walk(descent)
-    features, labels = torch.randn(rows, dim), torch.randint(classes, (rows,))
-
-    def step() -> None:
-        made(features.requires_grad_(), labels).backward()
-        descent.step()
-        descent.zero_grad(set_to_none=True)
-
-    step()
     assert predicted >= 100 * MIB
-    assert extra_bytes(step) == pytest.approx(predicted, rel=0.3)
+    how = (cost.chunk, config.head.precision, config.head.updates_in_walk)
+    (taken,) = run_on(1, bytes_of_head_step, loss, rows, classes, dim, *how)
+    assert taken == pytest.approx(predicted, rel=0.3)
 
 
 @on_linux
@@ -281,16 +246,9 @@ def test_backbone_takes_what_was_counted() -> None:
     )
     memory = count_memory(config)
     predicted = memory.fixed + 8 * (memory.per_picture + memory.passing) + memory.gradient
-    backbone = make_backbone("mobilefacenet", dim=128, input_size=112)
-    inputs = torch.zeros(8, 3, 112, 112)
-
-    def step() -> None:
-        backbone(inputs).sum().backward()
-        backbone.zero_grad(set_to_none=True)
-
-    step()
     assert predicted >= 100 * MIB
-    assert extra_bytes(step) == pytest.approx(predicted, rel=0.3)
+    (taken,) = run_on(1, bytes_of_backbone_step, "mobilefacenet", 128, 8, 112)
+    assert taken == pytest.approx(predicted, rel=0.3)
 
 
 # What it advises

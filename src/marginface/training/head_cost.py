@@ -8,7 +8,7 @@ that plain autograd holds at once, and b bytes a number:
     dense      max(b·(m·R·C + C·d), 3·b·C·d), the gradient among them; where a matrix has at most
                32 MiB b·((m + 1.5)·R·C + 3·C·d), for the allocator then keeps what was given back
     streamed   b·k·chunk·R + b·C + 4 MiB and the gradient, 2·R·V where cosines are kept; k is 3 for
-               terms s·cos θ and 15 for those that autograd differentiates
+               terms s·cos θ and 20 for those that autograd differentiates
 
     products   8·R·V·d streamed; 6 dense, in one walk, or where those of forward are kept
 
@@ -32,8 +32,9 @@ from marginface.training.config import TrainConfig
 KEPT_BY_ALLOCATOR = 32 << 20
 # What libraries hold for themselves around a walk, whatever its size.
 WORKSPACE = 4 << 20
-# Blocks of rows × chunk that a walk holds at once, without autograd and with it.
-BLOCKS, AUTOGRAD_BLOCKS = 3, 15
+# Blocks of rows × chunk that a walk holds at once, without autograd and with it: 9 for the loss
+# with most terms (CurricularFace), and as much again in the gaps that the allocator leaves.
+BLOCKS, AUTOGRAD_BLOCKS = 3, 20
 # How often a step reads or writes every number of the class vectors, their gradient and their
 # momentum, fused descent included; with copies of chosen classes more often.
 DENSE_TRAFFIC, STREAMED_TRAFFIC, IN_WALK_TRAFFIC, SAMPLED_TRAFFIC = 26, 15, 12, 8
