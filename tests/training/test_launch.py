@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,8 +29,10 @@ def tell(number=None, frame=None):
         os.kill(os.getpid(), told["signal"])
     os._exit(told["code"])
 if told.get("waits"):
-    signal.signal(signal.SIGTERM, tell if told["waits"] == "politely" else signal.SIG_IGN)
-    time.sleep(60)
+    ways = {"politely": tell, "rudely": signal.SIG_IGN, "unprepared": signal.SIG_DFL}
+    signal.signal(signal.SIGTERM, ways[told["waits"]])
+    open(report + ".waits", "w").close()
+    time.sleep(600)
 tell()
 """
 RESULT = {
@@ -51,21 +54,47 @@ def failing(kind: str, text: str) -> dict[str, Any]:
 
 @pytest.fixture
 def outcome(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Launch processes that end as told."""
+    """Launch processes that end as told, and send the parent a signal when all of them wait.
 
-    def launched(*ends: dict[str, Any]) -> TrainResult:
+    However busy the machine, the parent's patience ends after all have done what they do by
+    themselves: until then its clock stands still.
+    """
+
+    def launched(*ends: dict[str, Any], number: signal.Signals | None = None) -> TrainResult:
+        children: list[subprocess.Popen[bytes]] = []
+        reports: list[Path] = []
+        signals = [] if number is None else [number]
+        clock_s = 0.0
+
         def start(task: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
             rank = int(environment["RANK"])
             assert json.loads(task.read_text())["config"]["seed"] == 0
-            words = [str(module.report_path(task, rank)), json.dumps(ends[rank])]
-            return subprocess.Popen(
+            reports.append(module.report_path(task, rank))
+            words = [str(reports[-1]), json.dumps(ends[rank])]
+            child = subprocess.Popen(
                 [sys.executable, "-S", "-c", STAND_IN, *words],
                 stdin=subprocess.PIPE,
                 process_group=0,
             )
+            children.append(child)
+            return child
 
+        def sleep(seconds: float) -> None:
+            nonlocal clock_s
+            time.sleep(seconds)
+            if signals and all(Path(f"{report}.waits").exists() for report in reports):
+                os.kill(os.getpid(), signals.pop())
+            ending = [
+                child
+                for child, end in zip(children, ends, strict=True)
+                if end.get("waits") != "rudely"
+            ]
+            if all(child.poll() is not None for child in ending):
+                clock_s += module.GRACE_S
+
+        watch = SimpleNamespace(monotonic=lambda: clock_s, sleep=sleep)
         monkeypatch.setattr(module, "_start", start)
-        monkeypatch.setattr(module, "GRACE_S", 1.0)
+        monkeypatch.setattr(module, "time", watch)
         return launch(tiny_config(pack), tmp_path, processes=len(ends))
 
     return launched
@@ -125,17 +154,25 @@ def test_the_last_checkpoint_is_named(outcome: Any, tmp_path: Path) -> None:
 def test_a_stop_is_passed_on(outcome: Any, number: signal.Signals) -> None:
     stopped = {"kind": "TrainingInterrupted", "text": "stopped after step 5"}
     polite = {"code": 130, "waits": "politely", "report": stopped}
-    threading.Timer(0.5, lambda: os.kill(os.getpid(), number)).start()
     with pytest.raises(TrainingInterrupted, match=r"^stopped after step 5$"):
-        outcome(polite, polite)
+        outcome(polite, polite, number=number)
+
+
+STOPPED = {"code": 130, "waits": "politely", "report": {"kind": "x", "text": "stopped"}}
 
 
 def test_a_stop_before_they_listen_is_a_stop_too(outcome: Any) -> None:
-    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
-    early = {"code": 0, "waits": "politely", "signal": signal.SIGKILL}
-    begun = {"code": 130, "waits": "politely", "report": {"kind": "x", "text": "stopped"}}
+    early = {"code": 0, "waits": "unprepared"}
+    with pytest.raises(
+        TrainingInterrupted, match=r"^stopped before all processes had begun; there"
+    ):
+        outcome(early, STOPPED, number=signal.SIGTERM)
+
+
+def test_a_death_while_they_stop_is_no_stop(outcome: Any) -> None:
+    killed = {"code": 0, "waits": "politely", "signal": signal.SIGKILL}
     with pytest.raises(ProcessGroupError, match="SIGKILL"):
-        outcome(early, begun)
+        outcome(killed, STOPPED, number=signal.SIGTERM)
 
 
 def test_each_process_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
