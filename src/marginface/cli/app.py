@@ -9,10 +9,11 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 from rich.console import Console
 
+from marginface.cli.whole_numbers import convert_unrounded
 from marginface.errors import MarginfaceError
 
 EPILOGUE = """Start here: `marginface demo` trains and compares losses on a procedural face
@@ -23,6 +24,7 @@ app = App(
     help="Train, judge and compare face recognition losses.",
     help_epilogue=EPILOGUE,
     help_format="markdown",
+    default_parameter=Parameter(converter=convert_unrounded),
     version=lambda: version("marginface"),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
