@@ -1,3 +1,4 @@
+import pickle
 import threading
 from pathlib import Path
 
@@ -98,6 +99,33 @@ def test_finds_a_small_face_in_a_large_picture(detector: Detector) -> None:
     [found] = detector.detect(image)
     assert 1100 < found.points[2][0] < 1100 + small.shape[1]
     assert 700 < found.points[2][1] < 700 + len(small)
+
+
+def test_a_huge_portrait_has_the_points_of_a_small_one(detector: Detector) -> None:
+    """Larger than any look, and unlike in height and width: each has its own way back."""
+    image = read_picture(PORTRAITS[0])[:, 40:]
+    huge = np.asarray(cv2.resize(image, (3900, 4700), interpolation=cv2.INTER_CUBIC))
+    back = np.array(image.shape[1::-1]) / (3900, 4700)
+    [found], [other] = detector.detect(image), detector.detect(huge)
+    distance = np.linalg.norm(found.points[0] - found.points[1])
+    np.testing.assert_allclose(other.points * back, found.points, atol=0.09 * distance)
+
+
+def test_finds_a_face_lost_in_a_photograph_of_24_megapixels(detector: Detector) -> None:
+    portrait = read_picture(PORTRAITS[0])
+    small = np.asarray(cv2.resize(portrait, (60, 90), interpolation=cv2.INTER_AREA))
+    image = np.full((4000, 6000, 3), 90, np.uint8)
+    image[300:390, 5000:5060] = small
+    [found] = detector.detect(image)
+    assert 5000 < found.points[2][0] < 5060
+    assert 300 < found.points[2][1] < 390
+
+
+def test_travels_to_another_process(detector: Detector) -> None:
+    image = read_picture(PORTRAITS[0])
+    other = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(other.detect(image)[0].points, detector.detect(image)[0].points)
+    assert other.lowest_score == detector.lowest_score
 
 
 def test_nothing_to_find(detector: Detector) -> None:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,6 +33,9 @@ OVERLAP = 0.3
 CLOSER_LOOKS = ((320, 300, False), (160, 130, False), (160, 150, True))
 # A closer look counts if its box shares so much with the first, as intersection over union.
 SAME_FACE = 0.4
+# Sides in pixels: no look sees more of the picture, and no closer look more of a face.
+LARGEST_LOOK = 2560
+LARGEST_CUT = 1200
 _MIRRORED_POINTS = [1, 0, 2, 4, 3]
 
 
@@ -66,11 +70,23 @@ class Detector:
         self.lowest_score = lowest_score
         # OpenCV's networks keep their buffers, so each thread has its own.
         self._own = threading.local()
+        self._check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"weights": self.weights, "lowest_score": self.lowest_score}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy in another process opens the file anew; what is open cannot travel.
+        self.__dict__.update(state, _own=threading.local())
+        self._check()
+
+    def _check(self) -> None:
         try:
             self._network(320)
         except cv2.error as cause:
             raise WeightsError(
-                f"{weights} must be the YuNet ONNX file, OpenCV refuses it ({cause.err or cause})"
+                f"{self.weights} must be the YuNet ONNX file, "
+                f"OpenCV refuses it ({cause.err or cause})"
             ) from cause
 
     @classmethod
@@ -96,9 +112,12 @@ class Detector:
                 "image must be uint8 of shape (height, width, 3), "
                 f"got {image.dtype} of shape {image.shape}"
             )
+        # Each look would read the whole picture again: at 90 megapixels, 1.4 s each.
+        small = _at_most(image, LARGEST_LOOK)
+        back = np.array(image.shape[1::-1]) / small.shape[1::-1]
         for side, longest in _looks(max(image.shape[:2])):
-            if found := self._look(image, side, longest):
-                return [self._refined(image, face) for face in found]
+            if found := self._look(small, side, longest):
+                return [self._refined(image, _scaled(face, back)) for face in found]
         return []
 
     def _refined(self, image: NDArray[np.uint8], face: Detection) -> Detection:
@@ -106,16 +125,17 @@ class Detector:
         left, top, width, height = face.box
         side = max(8, round(2 * float(max(width, height))))
         corner = (round(left + width / 2 - side / 2), round(top + height / 2 - side / 2))
-        cut = _cut(image, corner, side)
-        own = np.array([left - corner[0], top - corner[1], width, height])
+        cut = _at_most(_cut(image, corner, side), LARGEST_CUT)
+        back = side / len(cut)
+        own = np.array([left - corner[0], top - corner[1], width, height]) / back
         seen = []
         for square, longest, is_mirrored in CLOSER_LOOKS:
             looked_at = np.ascontiguousarray(cut[:, ::-1]) if is_mirrored else cut
             found = self._look(looked_at, square, longest)
-            faces = [_mirrored(other, side) for other in found] if is_mirrored else found
+            faces = [_mirrored(other, len(cut)) for other in found] if is_mirrored else found
             nearest = max(faces, key=lambda other: _shared(other.box, own), default=None)
             if nearest is not None and _shared(nearest.box, own) >= SAME_FACE:
-                seen.append(nearest.points + corner)
+                seen.append(nearest.points * back + corner)
         points = np.mean(seen, axis=0) if seen else face.points
         return Detection(box=face.box, points=points, score=face.score)
 
@@ -185,6 +205,22 @@ def _cut(image: NDArray[np.uint8], corner: tuple[int, int], side: int) -> NDArra
     return cut
 
 
+def _at_most(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Return the picture, shrunk to that longest side if it is larger."""
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _scaled(face: Detection, back: NDArray[np.float64]) -> Detection:
+    """Return a face found in a shrunk picture as it is in the picture, `back` times as large."""
+    box = face.box * np.tile(back, 2)
+    return Detection(box=box, points=face.points * back, score=face.score)
+
+
 def _mirrored(face: Detection, width: int) -> Detection:
     """Return a face found in a mirrored picture of that width, as it is in the picture."""
     left, top, wide, tall = face.box
@@ -207,4 +243,5 @@ def _looks(longest: int) -> list[tuple[int, int]]:
     if longest <= 400:
         return [(160, 150), (320, 240), (640, 640)]
     looks = [(640, min(longest, 640)), (320, 200)]
-    return [*looks, (1280, min(longest, 1280))] if longest > 640 else looks
+    # The last ones take a second of work, and find faces lost in a large picture.
+    return looks + [(side, min(longest, side)) for side in (1280, 2560) if longest > side // 2]
