@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import nn
 from marginface.backbones import folded_sface_onnx
 from marginface.errors import MissingExtraError, ModelFileError
 from marginface.recognition import PUBLIC_MODELS, ModelContract, Recognizer
-from marginface.recognition.network import Network, TorchNetwork
+from marginface.recognition.network import Network, OnnxNetwork, TorchNetwork
 
 
 class Keeper(nn.Module):
@@ -169,3 +170,10 @@ def fixed_batch_graph(path: Path, *, batch: int) -> Path:
     helper.set_model_props(model, ONNX_CONTRACT.to_metadata())
     save_model(model, str(path))
     return path
+
+
+def test_an_onnx_network_travels_to_another_process() -> None:
+    network = OnnxNetwork(folded_sface_onnx(), PUBLIC_MODELS["sface"].onnx_contract)
+    face = np.arange(112 * 112 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, 112, 112, 3)
+    other = pickle.loads(pickle.dumps(network))
+    np.testing.assert_array_equal(other.features(face), network.features(face))

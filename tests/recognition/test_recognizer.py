@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -210,3 +211,16 @@ def test_the_package_exports_the_recognizer_and_stays_light() -> None:
         "else:\n    raise SystemExit(1)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_travels_to_another_process(sface: Recognizer) -> None:
+    """Process pools pickle what they call; the open detector is opened anew over there."""
+    expected = sface.embed(OBAMA)
+    other = pickle.loads(pickle.dumps(sface))
+    np.testing.assert_array_equal(other.embed(OBAMA), expected)
+    assert other.detector is not sface.detector
+
+
+def test_says_what_it_is(sface: Recognizer, tiny: Recognizer) -> None:
+    assert repr(sface) == "Recognizer(sface: sface, dim 128, threshold 0.363)"
+    assert repr(tiny) == "Recognizer(tiny: iresnet_tiny, dim 16, no threshold)"

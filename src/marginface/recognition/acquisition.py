@@ -49,6 +49,7 @@ def find_face(picture: Picture, detector: Detector, *, name: str = "") -> NDArra
         called = name or (str(picture) if isinstance(picture, str | Path) else "the picture")
         raise NoFaceError(
             f"no face was found in {called} of {height} x {width} pixels; "
-            "give a picture that shows one face, upright and at least 20 pixels wide"
+            "give a picture that shows one face upright, at least 20 pixels and a hundredth of the "
+            "picture wide"
         )
     return align_face(image, choose_face(faces, (image.shape[0], image.shape[1])).points)

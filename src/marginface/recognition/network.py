@@ -92,6 +92,7 @@ class OnnxNetwork(Network):
     """
 
     def __init__(self, path: Path, contract: ModelContract | None = None) -> None:
+        self._path = path
         self._session = _open_session(path)
         super().__init__(contract or _contract_of(path, self._session))
         inputs = self._session.get_inputs()
@@ -111,6 +112,13 @@ class OnnxNetwork(Network):
         self._input = inputs[0].name
         # Many public files were exported with a batch of exactly one.
         self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy in another process opens the file anew; a session cannot travel.
+        self.__dict__.update(state, _session=_open_session(state["_path"]))
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw features (batch, dim) of ready inputs (batch, 3, height, width)."""

@@ -63,6 +63,12 @@ class Recognizer:
         self.name = name
         self._detector = detector
 
+    def __repr__(self) -> str:
+        contract = self.contract
+        fixed = contract.threshold
+        threshold = f"threshold {fixed.value:.3f}" if fixed else "no threshold"
+        return f"Recognizer({self.name}: {contract.architecture}, dim {contract.dim}, {threshold})"
+
     @classmethod
     def load(
         cls,
