@@ -72,6 +72,17 @@ def test_losses_lists_the_whole_table(capsys: pytest.CaptureFixture[str]) -> Non
     assert "1801.07698" in capsys.readouterr().out
 
 
+def test_losses_draws_those_that_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "forces.svg"
+    assert run(["losses", "softmax", "sface", "--picture", str(picture)]) == 0
+    assert "arcface" not in capsys.readouterr().out
+    assert ">sface<" in picture.read_text()
+    assert run(["losses", "sfase"]) == 2
+    assert "did you mean 'sface'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.overrides import apply_overrides, overrides_class, pick, plain_options
 from marginface.comparison import ComparisonPlan, compare_losses
-from marginface.losses import LOSSES
+from marginface.losses import LOSS_FACTS
 from marginface.recipes import RECIPES
 from marginface.report import comparison_table, write_comparison_page
 from marginface.training import LossConfig, TrainConfig
@@ -108,9 +108,7 @@ def loss_config(name: str, shared: TrainConfig, options: dict[str, Any]) -> Loss
 
     A recipe's `loss.options` (the scale, say) are for whichever losses take them.
     """
-    from marginface.cli.losses import loss_facts
-
-    known = loss_facts(pick("losses", name, {loss: loss for loss in LOSSES}))["defaults"]
+    known = LOSS_FACTS[pick("losses", name, {loss: loss for loss in LOSS_FACTS})].defaults
     common = {key: value for key, value in shared.loss.options.items() if key in known}
     return LossConfig(name=name, options=common | plain_options(options))
 

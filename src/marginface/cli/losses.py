@@ -1,42 +1,59 @@
-"""`marginface losses`: what there is to train with."""
+"""`marginface losses`: what there is to train with, and what it does to a face."""
 
-import inspect
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.table import Table
 
-from marginface.cli.output import Json, show_or_write
-from marginface.losses import LOSSES
+from marginface.cli.output import Json, say, show_or_write
+from marginface.errors import unknown_name
+from marginface.losses import LOSS_FACTS
 
 
-def losses(*, json: Json = None) -> None:
+def losses(
+    names: Annotated[
+        tuple[str, ...], Parameter(help="Which ones; all by default.", negative="")
+    ] = (),
+    *,
+    picture: Annotated[
+        Path | None, Parameter(help="Draw pull and push to this file: .png, .svg or .pdf.")
+    ] = None,
+    json: Json = None,
+) -> None:
     """List every loss with its paper, its formula and its defaults.
 
-    Angles are in radians, margins of cosines have no unit, s is the logit scale.
+    Angles are in radians, margins of cosines have no unit, s is the logit scale. The picture shows
+    how hard each loss pulls a face to its own class, and pushes it from another, by the angle.
 
     **Examples**
 
         marginface losses
 
+        marginface losses softmax arcface sface --picture losses.png
+
         marginface losses --json -
     """
-    record = {name: loss_facts(name) for name in LOSSES}
+    for name in names:
+        if name not in LOSS_FACTS:
+            raise unknown_name("loss", name, LOSS_FACTS)
+    record = {name: asdict(LOSS_FACTS[name]) for name in names or LOSS_FACTS}
     table = Table("name", "paper", "loss or own-class term", "defaults", show_lines=True)
     for name, facts in record.items():
         defaults = ", ".join(f"{key}={value}" for key, value in facts["defaults"].items())
         paper = f"{facts['paper']}\n{facts['arxiv']}" if facts["arxiv"] else facts["paper"]
         table.add_row(name, paper, facts["formula"], defaults)
     show_or_write(record, json, table)
+    if picture is not None:
+        _draw(list(record), picture)
 
 
-def loss_facts(name: str) -> dict[str, Any]:
-    """Return paper, arXiv number, formula and defaults of one loss of the table."""
-    kind = LOSSES[name]
-    parameters = inspect.signature(kind).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    return {
-        "paper": kind.paper,
-        "arxiv": kind.arxiv,
-        "formula": kind.formula,
-        "defaults": defaults,
-    }
+def _draw(names: list[str], path: Path) -> None:
+    # Only who wants a picture waits for what draws it.
+    from marginface.comparison.forces import force_curves
+    from marginface.report.force_figure import write_force_figure
+    from marginface.training import LossConfig
+
+    write_force_figure({name: force_curves(LossConfig(name=name)) for name in names}, path)
+    say(f"pull and push by the angle: {path}")
