@@ -127,6 +127,33 @@ def test_files_cut_short_or_gone_are_refused(tmp_path: Path) -> None:
         read_state(path)
 
 
+def test_a_file_from_elsewhere_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    (own,) = path.glob("*.safetensors")
+    write_checkpoint(tmp_path / "other", some_checkpoint(value=2.0))
+    (foreign,) = (tmp_path / "other").glob("*/*.safetensors")
+    # Its tensors have the names and the places of the run's, so that either could be taken.
+    stray = path / "shard-00002.safetensors"
+    shutil.copy(foreign, stray)
+    told = rf"{path} must hold the files it was written with, got {stray.name} besides; take it"
+    with pytest.raises(CheckpointMismatchError, match=told):
+        read_state(path)
+    stray.unlink()
+    (path / "notes.txt").write_text("no file of tensors is ever taken for one")
+    assert read_state(path).step == 3
+    assert own.is_file()
+
+
+def test_a_state_that_leaves_something_out_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    state = path / checkpoint_module.STATE
+    told = json.loads(state.read_text())
+    for name in ("files", "step", "identity", "processes"):
+        state.write_text(json.dumps({key: item for key, item in told.items() if key != name}))
+        with pytest.raises(CheckpointMismatchError, match=f"got state.json without '{name}'"):
+            read_state(path)
+
+
 def test_foreign_folders_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path)
     state = path / checkpoint_module.STATE

@@ -31,7 +31,7 @@ from marginface.training.processes import ALONE, Processes
 from marginface.training.shards import BrokenFileError, Kind
 
 KIND, FORMAT = "checkpoint", 2
-STATE = "state.json"
+STATE, SUFFIX = "state.json", ".safetensors"
 RANDOM = "random/"
 
 
@@ -128,11 +128,11 @@ def write_checkpoint(run_dir: Path, checkpoint: Checkpoint, processes: Processes
 
 
 def read_state(path: Path) -> State:
-    """Read what a checkpoint is of, and see that all its files are whole.
+    """Read what a checkpoint is of, and see that its files are whole and no others are among them.
 
     Raises:
-        CheckpointMismatchError: If a file is absent or cut short, or it is no checkpoint of this
-            format.
+        CheckpointMismatchError: If a file is absent, cut short or from elsewhere, or it is no
+            checkpoint of this format.
     """
     try:
         content = json.loads((path / STATE).read_text())
@@ -149,13 +149,10 @@ def read_state(path: Path) -> State:
             f"{path} must have checkpoint format {FORMAT}, got {content.get('format')}; go on with "
             "the version of marginface that wrote it"
         )
-    for name, length in content["files"].items():
-        file = path / name
-        found = file.stat().st_size if file.is_file() else None
-        if found != length:
-            told = "absent" if found is None else f"of {found:,} bytes"
-            raise _broken(path, f"{name} {told} where {length:,} bytes were written")
     names = ("step", "identity", "progress", "contract", "processes")
+    if absent := [name for name in ("files", *names) if name not in content]:
+        raise _broken(path, f"{STATE} without {absent[0]!r}")
+    _check_files(path, content["files"])
     return State(path=path, **{name: content[name] for name in names})
 
 
@@ -228,6 +225,20 @@ def remove_others(path: Path) -> None:
             remove(other)
 
 
+def _check_files(path: Path, files: dict[str, int]) -> None:
+    for name, length in files.items():
+        file = path / name
+        found = file.stat().st_size if file.is_file() else None
+        if found != length:
+            told = "absent" if found is None else f"of {found:,} bytes"
+            raise _broken(path, f"{name} {told} where {length:,} bytes were written")
+    # A reader looks into every file of tensors, and takes rows from whichever has them last.
+    if strays := sorted({file.name for file in path.glob(f"*{SUFFIX}")} - files.keys()):
+        raise CheckpointMismatchError(
+            f"{path} must hold the files it was written with, got {strays[0]} besides; take it away"
+        )
+
+
 def _read_into(
     path: Path, live: dict[str, Tensor], split: dict[str, int], processes: Processes
 ) -> None:
@@ -278,7 +289,7 @@ def _told(checkpoint: Checkpoint, part: Path, processes: Processes) -> dict[str,
         "identity": checkpoint.identity,
         "progress": checkpoint.progress,
         "contract": checkpoint.contract,
-        "files": {path.name: path.stat().st_size for path in sorted(part.glob("*.safetensors"))},
+        "files": {path.name: path.stat().st_size for path in sorted(part.glob(f"*{SUFFIX}"))},
     }
 
 
