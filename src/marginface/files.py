@@ -7,10 +7,30 @@ target's name in one step. A process killed at any moment, or a full disk, leave
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from marginface.errors import CheckpointWriteError
+
+
+@contextmanager
+def disk_told(target: Path, stays: str = "what was there before is untouched") -> Iterator[None]:
+    """Tell what the disk refuses inside the block as an error about `target`.
+
+    Args:
+        target: What is being written.
+        stays: What is not lost by it.
+
+    Raises:
+        CheckpointWriteError: If the disk refuses.
+    """
+    try:
+        yield
+    except OSError as cause:
+        raise CheckpointWriteError(
+            f"{target} could not be written ({cause.strerror or cause}); {stays}; free some space "
+            "or check the rights"
+        ) from cause
 
 
 @contextmanager
@@ -25,19 +45,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(target)
-        sync_folder(target.parent)
-    except OSError as cause:
-        raise CheckpointWriteError(
-            f"{target} could not be written ({cause.strerror or cause}); "
-            "what was there before is untouched; free some space or check the rights"
-        ) from cause
+        with disk_told(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(target)
+            sync_folder(target.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where nothing can be written, nothing can be removed, and the first word is the cause.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_atomically(target: Path, content: bytes | str) -> None:

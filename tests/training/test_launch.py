@@ -113,6 +113,12 @@ def test_what_all_say_is_no_matter_of_processes(
         outcome(*[failing(kind, "it holds nothing")] * 2)
 
 
+@pytest.mark.parametrize("kind", ["JSONDecodeError", "OutOfMemoryError", "UnicodeDecodeError"])
+def test_what_all_say_in_words_of_others_is_told_too(outcome: Any, kind: str) -> None:
+    with pytest.raises(ProcessGroupError, match=f"^all 2 processes failed with {kind}: too large;"):
+        outcome(*[failing(kind, "too large")] * 2)
+
+
 @pytest.mark.parametrize(
     ("ends", "message"),
     [

@@ -192,6 +192,22 @@ def test_a_run_folder_that_is_a_file_is_told(pack: Path, tmp_path: Path) -> None
         train(tiny_config(pack), tmp_path / "run")
 
 
+def test_an_old_run_that_cannot_be_removed_is_told(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "model.safetensors").mkdir(parents=True)
+    told = r"run must be a folder that can be written to, got Is a directory"
+    with pytest.raises(CheckpointWriteError, match=told):
+        train(tiny_config(pack), tmp_path / "run", resume=False)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"steps": 3}'])
+def test_a_result_that_cannot_be_read_is_told(pack: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "result.json").write_text(content)
+    (tmp_path / "model.safetensors").touch()
+    told = r"result.json must be the result of a run, got .*; remove it to go on from the last che"
+    with pytest.raises(CheckpointMismatchError, match=told):
+        train(tiny_config(pack), tmp_path)
+
+
 def test_a_time_limit_stops_resumably(pack: Path, tmp_path: Path, whole: Path) -> None:
     short = train(tiny_config(pack, time_limit_s=1e-6), tmp_path / "cut")
     assert (short.steps, short.is_complete) == (1, False)

@@ -3,6 +3,7 @@
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +57,30 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert read_log(tmp_path / "log.jsonl") == [{"step": 1, "loss": 0.5}]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "tensorboard"])
+def test_a_log_that_cannot_be_opened_is_told(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "tensorboard":
+        (tmp_path / name).write_text("in the way")
+    else:
+        (tmp_path / name).touch()
+        opened = Path.open
+
+        def refuse(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+            if path.name == name and mode == "ab":
+                raise PermissionError(13, "Permission denied", str(path))
+            return opened(path, mode, *rest, **options)
+
+        monkeypatch.setattr(Path, "open", refuse)
+    told = rf"^{tmp_path}/{name} could not be written .* the last checkpoint is untouched; free"
+    with pytest.raises(CheckpointWriteError, match=told):
+        RunLog(tmp_path, step=0, keeps_tensorboard=True)
+
+
+def test_a_log_of_something_else_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n[1]\n{"step": 2, "loss": 0.5}\n')
+    write_steps(tmp_path, 2, 3)
+    assert [record["step"] for record in read_log(tmp_path / "log.jsonl")] == [1, 3]

@@ -213,10 +213,20 @@ def _error(ends: list[_End], cause: _End, run_dir: Path) -> Exception:
     if all(end.told == cause.told and "kind" in end.told for end in ends):
         # All of them say the same: it is no matter of processes.
         name, text = cause.told["kind"], cause.told["text"]
-        known: type[Exception] = getattr(errors, name, None) or getattr(builtins, name)
-        return known(text)
+        who = f"all {len(ends)} processes failed with {name}"
+        other = ProcessGroupError(f"{who}: {text}; {_goes_on(run_dir)}")
+        return _known_error(name, text) or other
     hung = [str(end.rank) for end in ends if end.code is None]
     return ProcessGroupError(f"{cause.cause(len(ends))}{_killed(hung)}; {_goes_on(run_dir)}")
+
+
+def _known_error(name: str, text: str) -> Exception | None:
+    kind = getattr(errors, name, None) or getattr(builtins, name, None)
+    try:
+        made = kind(text) if kind is not None else None
+    except TypeError:
+        return None  # it wants more than a text, as UnicodeDecodeError does
+    return made if isinstance(made, Exception) else None
 
 
 def _killed(ranks: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from marginface.axes import Tensor
-from marginface.errors import CheckpointWriteError
+from marginface.errors import CheckpointMismatchError, CheckpointWriteError
 from marginface.files import write_atomically
 from marginface.training.checkpoint import (
     RANDOM,
@@ -57,25 +57,29 @@ def prepare(run_dir: Path, *, removes_run: bool) -> None:
     """Make the folder; remove what a kill left half-written and, if wanted, the whole old run.
 
     Raises:
-        CheckpointWriteError: If it cannot be made.
+        CheckpointWriteError: If it cannot be made, or what is in it not be removed.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        for part in run_dir.glob(".*.part"):
+            remove(part)
+        if removes_run:
+            _remove_run(run_dir)
     except OSError as cause:
         raise CheckpointWriteError(
             f"{run_dir} must be a folder that can be written to, got {cause.strerror or cause}"
         ) from cause
-    for part in run_dir.glob(".*.part"):
-        remove(part)
-    if removes_run:
-        # A kill in between leaves the old run to be gone on from, or none: never one that says it
-        # has ended and has no checkpoint.
-        (run_dir / RESULT).unlink(missing_ok=True)
-        for checkpoint in all_checkpoints(run_dir):
-            remove(checkpoint)
-        for name in (MODEL, RECONSTRUCTION, CONFIG, "log.jsonl"):
-            (run_dir / name).unlink(missing_ok=True)
-        shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
+
+
+def _remove_run(run_dir: Path) -> None:
+    # A kill in between leaves the old run to be gone on from, or none: never one that says it has
+    # ended and has no checkpoint.
+    (run_dir / RESULT).unlink(missing_ok=True)
+    for checkpoint in all_checkpoints(run_dir):
+        remove(checkpoint)
+    for name in (MODEL, RECONSTRUCTION, CONFIG, "log.jsonl"):
+        (run_dir / name).unlink(missing_ok=True)
+    shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
 
 
 def write_config(run_dir: Path, config: TrainConfig, processes: Processes = ALONE) -> None:
@@ -116,14 +120,22 @@ def finished_result(run_dir: Path, identity: dict[str, Any]) -> TrainResult | No
     """Return the result of a complete run with the same identity, or nothing.
 
     Raises:
-        CheckpointMismatchError: If the folder holds a complete run with another identity.
+        CheckpointMismatchError: If the folder holds a complete run with another identity, or what
+            it tells of its end cannot be read.
     """
     path = run_dir / RESULT
     if not path.is_file() or not (run_dir / MODEL).is_file():
         return None
-    content = json.loads(path.read_text())
-    check_same_run(path, content.pop("identity"), identity)
-    result = TrainResult(model_path=run_dir / MODEL, **content)
+    try:
+        content = json.loads(path.read_text())
+        found = content.pop("identity")
+        result = TrainResult(model_path=run_dir / MODEL, **content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise CheckpointMismatchError(
+            f"{path} must be the result of a run, got what cannot be read ({cause}); remove it to "
+            "go on from the last checkpoint"
+        ) from cause
+    check_same_run(path, found, identity)
     return result if result.is_complete else None
 
 

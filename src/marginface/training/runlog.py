@@ -12,11 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from marginface.errors import CheckpointWriteError
-from marginface.files import write_atomically
+from marginface.files import disk_told, write_atomically
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+STAYS = "the last checkpoint is untouched"
 
 
 class RunLog:
@@ -26,16 +27,21 @@ class RunLog:
         run_dir: The run's folder.
         step: The step the run goes on from; what was logged past it is dropped.
         keeps_tensorboard: Whether TensorBoard events are written.
+
+    Raises:
+        CheckpointWriteError: If the disk refuses.
     """
 
     def __init__(self, run_dir: Path, *, step: int, keeps_tensorboard: bool) -> None:
         path = run_dir / "log.jsonl"
-        kept = [json.dumps(record) for record in read_log(path) if record["step"] <= step]
-        write_atomically(path, "".join(f"{line}\n" for line in kept))
         self._path = path
-        # Unbuffered: a record is on the disk or its failure is seen, here and not on closing.
-        self._file = path.open("ab", buffering=0)
+        with disk_told(path, STAYS):
+            kept = [json.dumps(record) for record in read_log(path) if record["step"] <= step]
+            write_atomically(path, "".join(f"{line}\n" for line in kept))
         self._events = _open_events(run_dir, step) if keeps_tensorboard else None
+        # Unbuffered: a record is on the disk or its failure is seen, here and not on closing.
+        with disk_told(path, STAYS):
+            self._file = path.open("ab", buffering=0)
 
     def write(self, record: dict[str, Any], *, group: str) -> None:
         """Append one record, which holds at least `step`.
@@ -48,15 +54,10 @@ class RunLog:
             CheckpointWriteError: If the disk refuses.
         """
         line = (json.dumps(record) + "\n").encode()
-        try:
+        with disk_told(self._path, STAYS):
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._write_events(record, group)
-        except OSError as cause:
-            raise CheckpointWriteError(
-                f"{self._path} could not be written ({cause.strerror or cause}); the last "
-                "checkpoint is untouched; free some space or check the rights"
-            ) from cause
 
     def _write_events(self, record: dict[str, Any], group: str) -> None:
         if self._events is not None:
@@ -85,11 +86,13 @@ def _open_events(run_dir: Path, step: int) -> "SummaryWriter":
     # Late: it takes half a second to import.
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
+    folder = run_dir / "tensorboard"
+    with disk_told(folder, STAYS):
+        return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a log; a last line cut off by a kill is left out."""
+    """Return the records of a log, up to a line that is none: a kill may cut off the last one."""
     if not path.is_file():
         return []
     records = []
@@ -97,6 +100,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
+            break
+        if not (isinstance(record, dict) and isinstance(record.get("step"), int)):
             break
         records.append(record)
     return records
