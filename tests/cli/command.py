@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # A process started in the background may have been told to ignore Ctrl-C; a shell's is not.
@@ -14,6 +14,20 @@ ENTRY = """import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from marginface.cli import main
 main()"""
+
+# Before that: Ctrl-C when a function is called for the nth time, however fast the command goes on.
+CTRL_C = """import importlib, os, signal
+module = importlib.import_module({module!r})
+original, calls = module.{name}, []
+def called(*words, **options):
+    calls.append(words)
+    if len(calls) == {number}:
+        os.kill(os.getpid(), signal.SIGINT)
+    return original(*words, **options)
+module.{name} = called
+"""
+
+EXITING = 0x4  # of the flags of a Linux process
 
 # Only a failing test waits this long; a busy machine may take a minute to start torch thrice.
 PATIENCE_S = 300
@@ -27,10 +41,16 @@ SMALL = (
 
 @contextmanager
 def started(
-    *words: object, prepare: Callable[[], None] | None = None
+    *words: object, prepare: Callable[[], None] | None = None, first: str = ""
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a command as the leader of a session, after `prepare`; leave none of it behind."""
-    command = [sys.executable, "-c", ENTRY, *map(str, words)]
+    """Start a command as the leader of a session, after `prepare`; leave none of it behind.
+
+    Args:
+        words: Of the command.
+        prepare: Called in the process before it is Python.
+        first: Code it runs before the command.
+    """
+    command = [sys.executable, "-c", first + ENTRY, *map(str, words)]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -43,7 +63,8 @@ def started(
             yield child
         finally:
             for process in processes_of(child.pid):
-                os.kill(process, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
 
 def wait_until(is_true: Callable[[], bool], child: subprocess.Popen[str]) -> None:
@@ -67,24 +88,18 @@ def has_begun(run: Path) -> bool:
 
 
 def processes_of(session: int) -> list[int]:
-    """Return the processes of the session that a command is or was the leader of."""
+    """Return the processes of the session that a command is or was the leader of.
+
+    One that has begun to end is none: it may have closed its files, so that its parent ended too,
+    and still be giving back its memory.
+    """
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+            fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(its_session) == session and state != "Z":
+        state, its_session, flags = fields[0], int(fields[3]), int(fields[6])
+        if its_session == session and state not in ("Z", "X") and not flags & EXITING:
             found.append(int(stat.parent.name))
-    return found
-
-
-def left_behind(session: int) -> list[int]:
-    """Return the processes of a session that do not end on their own within a second.
-
-    One that has closed its files may still be giving back its memory when its parent has ended.
-    """
-    deadline = time.monotonic() + 1
-    while (found := processes_of(session)) and time.monotonic() < deadline:
-        time.sleep(0.02)
     return found

@@ -5,14 +5,13 @@ import json
 import re
 import resource
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from marginface.cli.app import run
-from tests.cli.command import SMALL, ends_in_one_line, has_begun, started, wait_until
+from tests.cli.command import CTRL_C, SMALL, ends_in_one_line, started
 from tests.training.tiny import bytes_of, newest, write_pack
 
 PICTURES = Path(__file__).parents[1] / "pictures"
@@ -26,11 +25,10 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stopped(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
-    """A run that Ctrl-C stopped, with its exit code and what it said."""
+    """A run that Ctrl-C stopped in its fifth step, with its exit code and what it said."""
     out = tmp_path_factory.mktemp("stopped") / "run"
-    with started(*training(pack, out)) as child:
-        wait_until(lambda: has_begun(out), child)
-        child.send_signal(signal.SIGINT)
+    ctrl_c = CTRL_C.format(module="marginface.training.loop", name="take_step", number=5)
+    with started(*training(pack, out), first=ctrl_c) as child:
         code, told = ends_in_one_line(child)
     return out, code, told
 
@@ -182,7 +180,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(
 ) -> None:
     out, code, told = stopped
     assert code == 130
-    assert re.search(r"stopped after step \d+ of 80; everything is in .*; run the same", told)
+    assert re.search(r"stopped after step 5 of 80; everything is in .*; run the same", told)
     again = Path(shutil.copytree(out, tmp_path / "run"))
     record = tmp_path / "record.json"
     assert run([*training(pack, again), "--json", str(record)]) == 0

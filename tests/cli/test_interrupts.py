@@ -13,7 +13,6 @@ from tests.cli.command import (
     SMALL,
     ends_in_one_line,
     has_begun,
-    left_behind,
     processes_of,
     started,
     wait_until,
@@ -56,7 +55,7 @@ def test_a_signal_to_the_parent_saves_every_run(
         wait_until(lambda: all(map(has_begun, runs_of(tmp_path))), child)
         child.send_signal(number)
         code, told = ends_in_one_line(child)
-        assert not left_behind(child.pid)
+        assert not processes_of(child.pid)
     assert code == 130
     assert "stopped with 0 of 2 runs trained" in told
     assert "run the same command again to go on" in told

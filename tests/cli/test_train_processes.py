@@ -18,7 +18,6 @@ from tests.cli.command import (
     PATIENCE_S,
     SMALL,
     ends_in_one_line,
-    left_behind,
     processes_of,
     started,
     wait_until,
@@ -51,7 +50,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(pack: Path, tmp_path: Path) -> None:
         wait_until(lambda: bool(all_checkpoints(out)), child)
         child.send_signal(signal.SIGINT)
         code, told = ends_in_one_line(child)
-        assert not left_behind(child.pid)
+        assert not processes_of(child.pid)
     assert (code, told[:18]) == (130, "stopped after step")
     step = int(re.search(r"stopped after step ([\d,]+) of 100,000", told)[1].replace(",", ""))
     assert read_state(newest(out)).step == step
@@ -64,7 +63,7 @@ def test_a_death_then_another_number_of_processes(pack: Path, tmp_path: Path) ->
         wait_until(lambda: bool(all_checkpoints(out)), child)
         os.kill(of_rank(1, child.pid), signal.SIGKILL)
         code, told = ends_in_one_line(child)
-        assert not left_behind(child.pid)
+        assert not processes_of(child.pid)
     assert code == 1
     assert told.startswith("process 1 of 2 was killed by SIGKILL, as when memory")
     assert f"{newest(out)}, is whole; the same command goes on from it" in told
