@@ -1,6 +1,7 @@
 import gc
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,16 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> PackedFaces:
     return make_pack(tmp_path_factory.mktemp("packs") / "a.pack", people=5, each=5)
 
 
-def threads() -> int:
-    return sum(thread.name.startswith("marginface-batches") for thread in threading.enumerate())
+@pytest.fixture
+def threads() -> Callable[[], int]:
+    """Count the threads of loaders, without those that earlier tests may have left."""
+    before = set(threading.enumerate())
+
+    def count() -> int:
+        mine = set(threading.enumerate()) - before
+        return sum(thread.name.startswith("marginface-batches") for thread in mine)
+
+    return count
 
 
 def take(loader: BatchLoader, count: int) -> list[Batch]:
@@ -171,7 +180,7 @@ def test_what_was_decoded_is_kept(tmp_path: Path, encoding: str) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_error_of_a_thread_names_the_picture_and_can_be_tried_again(
-    tmp_path: Path, workers: int
+    tmp_path: Path, threads: Callable[[], int], workers: int
 ) -> None:
     pack = make_pack(tmp_path / "a.pack", encoding="png")
     file = tmp_path / "a.pack" / "images.bin"
@@ -193,7 +202,7 @@ def test_error_of_a_thread_names_the_picture_and_can_be_tried_again(
     assert threads() == 0
 
 
-def test_prefetch_is_bounded(pack: PackedFaces) -> None:
+def test_prefetch_is_bounded(pack: PackedFaces, threads: Callable[[], int]) -> None:
     made: list[int] = []
 
     class Counting(BatchLoader):
@@ -208,19 +217,21 @@ def test_prefetch_is_bounded(pack: PackedFaces) -> None:
     assert threads() == 0
 
 
-def test_threads_end_when_the_loader_is_dropped(pack: PackedFaces) -> None:
+def test_threads_end_when_the_loader_is_dropped(
+    pack: PackedFaces, threads: Callable[[], int]
+) -> None:
     loader = BatchLoader(pack, batch_size=4, workers=2)
     next(loader)
     assert threads() > 0
     del loader
     gc.collect()
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 60
     while threads() and time.monotonic() < limit:
         time.sleep(0.01)
     assert threads() == 0
 
 
-def test_close_twice(pack: PackedFaces) -> None:
+def test_close_twice(pack: PackedFaces, threads: Callable[[], int]) -> None:
     loader = BatchLoader(pack, batch_size=4)
     next(loader)
     loader.close()

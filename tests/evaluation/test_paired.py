@@ -17,6 +17,11 @@ PAIRS = {
 }
 
 
+def noisy(noise):
+    """Scores of another model, the same in whatever order tests run."""
+    return SCORES + noise * np.random.default_rng(22).normal(size=SCORES.size)
+
+
 def test_a_model_does_not_differ_from_itself():
     for difference in compare_pairs(SCORES, SCORES, MATED, **PAIRS).values():
         assert difference.as_dict() == {"value": 0, "low": 0, "high": 0, "is_shown": False}
@@ -31,7 +36,7 @@ def test_the_sign_is_a_minus_b():
 
 
 def test_swapping_the_models_mirrors_the_differences():
-    other = SCORES + 0.3 * RNG.normal(size=SCORES.size)
+    other = noisy(0.3)
     there = compare_pairs(other, SCORES, MATED, **PAIRS)
     back = compare_pairs(SCORES, other, MATED, **PAIRS)
     for name in there:
@@ -41,14 +46,14 @@ def test_swapping_the_models_mirrors_the_differences():
 
 def test_pairing_makes_the_interval_narrower_than_either():
     # What makes people hard is common to both models and cancels out.
-    other = SCORES + 0.1 * RNG.normal(size=SCORES.size)
+    other = noisy(0.1)
     difference = compare_pairs(other, SCORES, MATED, **PAIRS)["auc"]
     alone = judge_pairs(SCORES, MATED, **PAIRS).metrics["auc"]
     assert difference.high - difference.low < 0.5 * (alone.high - alone.low)
 
 
 def test_it_is_the_same_as_comparing_the_records():
-    other = SCORES + 0.3 * RNG.normal(size=SCORES.size)
+    other = noisy(0.3)
     records = [judge_pairs(scores, MATED, **PAIRS) for scores in (other, SCORES)]
     assert compare_records(*records) == compare_pairs(other, SCORES, MATED, **PAIRS)
 
