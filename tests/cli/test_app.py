@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from marginface.cli.app import app, data, run
+from marginface.cli.gallery import gallery
 from marginface.cli.protocol import protocol
 from marginface.losses import LOSSES
 from tests.training.tiny import write_pack
@@ -20,6 +21,7 @@ COMMANDS = [
     "compare",
     "export",
     "evaluate",
+    "verify",
     "losses",
     "recipes",
     "report",
@@ -28,6 +30,7 @@ COMMANDS = [
         f"data {name}"
         for name in ("pack", "split", "pairs", "world", "sheet", "convert", "inspect")
     ),
+    *(f"gallery {name}" for name in ("add", "search", "remove", "list")),
     *(f"protocol {name}" for name in ("gallery", "ijbb", "ijbc", "megaface", "pairs", "tinyface")),
 ]
 
@@ -57,7 +60,7 @@ def test_every_command_has_help_with_an_example(
 
 def test_the_list_of_commands_is_known() -> None:
     found = [name for name in app if not name.startswith("-")]
-    for group, commands in (("data", data), ("protocol", protocol)):
+    for group, commands in (("data", data), ("gallery", gallery), ("protocol", protocol)):
         found.remove(group)
         found += [f"{group} {name}" for name in commands if not name.startswith("-")]
     assert sorted(found) == sorted(COMMANDS)

@@ -38,6 +38,12 @@ app.command("marginface.cli.train:train", name="train")
 app.command("marginface.cli.export:export", name="export")
 app.command("marginface.cli.compare:compare", name="compare")
 app.command("marginface.cli.evaluate:evaluate", name="evaluate")
+app.command("marginface.cli.verify:verify", name="verify")
+app.command(
+    "marginface.cli.gallery:gallery",
+    name="gallery",
+    help="Enrol people, search among them, forget them.",
+)
 app.command("marginface.cli.losses:losses", name="losses")
 app.command("marginface.cli.recipes:recipes", name="recipes")
 app.command("marginface.cli.render:render", name="render")

@@ -3,6 +3,7 @@
 from marginface.recognition.benchmark import evaluate_pairs
 from marginface.recognition.contract import MatchThreshold, ModelContract, TrainingData
 from marginface.recognition.freeze import write_with_threshold
+from marginface.recognition.gallery import Candidate, Gallery
 from marginface.recognition.model_file import load_model, read_contract, save_model
 from marginface.recognition.pair_scores import PairScores, judge_scores, score_pairs
 from marginface.recognition.picture_table import PairGroups, pair_groups
@@ -14,7 +15,9 @@ from marginface.recognition.sources import EmbeddedPictures, embed_source
 __all__ = [
     "PUBLIC_MODELS",
     "SCORES",
+    "Candidate",
     "EmbeddedPictures",
+    "Gallery",
     "MatchThreshold",
     "ModelContract",
     "PairGroups",

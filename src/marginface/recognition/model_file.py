@@ -70,7 +70,7 @@ def read_contract(path: str | Path) -> ModelContract:
         with safe_open(path, framework="pt") as file:
             return _contract_of(path, file.metadata() or {})
     except SafetensorError as cause:
-        raise ModelFileError(f"{path}: {_reason_broken(path, cause)}") from cause
+        raise ModelFileError(f"{path}: {reason_broken(path, cause)}") from cause
 
 
 def _read(path: Path) -> tuple[ModelContract, dict[str, Tensor]]:
@@ -80,7 +80,7 @@ def _read(path: Path) -> tuple[ModelContract, dict[str, Tensor]]:
             contract = _contract_of(path, file.metadata() or {})
             return contract, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as cause:
-        raise ModelFileError(f"{path}: {_reason_broken(path, cause)}") from cause
+        raise ModelFileError(f"{path}: {reason_broken(path, cause)}") from cause
 
 
 def _contract_of(path: Path, metadata: dict[str, str]) -> ModelContract:
@@ -173,7 +173,7 @@ def _refuse_other_files(path: Path) -> None:
         )
 
 
-def _reason_broken(path: Path, cause: Exception) -> str:
+def reason_broken(path: Path, cause: Exception) -> str:
     """Say what is wrong with a file that safetensors refuses."""
     size = path.stat().st_size
     with path.open("rb") as file:
