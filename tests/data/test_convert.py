@@ -23,9 +23,10 @@ from marginface.data import (
 )
 from marginface.data import convert as conversion
 from marginface.data.convert_sinks import RecSink, safe_name
+from marginface.data.convert_work import work_folder
 from marginface.data.encoded_faces import Checksum, FaceItem
-from marginface.errors import DataError, ProtocolFileError
-from tests.data.made import make_pack
+from marginface.errors import CheckpointWriteError, DataError, ProtocolFileError
+from tests.data.made import full_disk_after, make_pack
 from tests.data.records import MAGIC, jpeg, write_rec
 
 # What stands at the end of a path to make each format.
@@ -223,6 +224,27 @@ def test_a_stopped_conversion_goes_on_and_ends_alike(
     assert bytes_of(out) == bytes_of(tmp_path / "whole" / TARGETS[kind])
     if kind == "pack":
         PackedFaces.open(out).verify()
+
+
+@pytest.mark.parametrize("kind", list(TARGETS))
+@pytest.mark.parametrize("chunk", [3, 100])
+def test_a_full_disk_is_told_and_keeps_what_can_be_gone_on_from(
+    folder: Path, tmp_path: Path, kind: str, chunk: int
+) -> None:
+    out = tmp_path / "full" / TARGETS[kind]
+    out.parent.mkdir()
+    # The last file that grows is the longest; other formats are many short ones.
+    convert_faces(folder, tmp_path / "whole" / TARGETS[kind], chunk=chunk)
+    longest = max(path.stat().st_size for path in (tmp_path / "whole").rglob("*.*"))
+    told = f"^{out} could not be written .*; what was there before is untouched; free some space"
+    with full_disk_after(longest - 1), pytest.raises(CheckpointWriteError, match=told):
+        convert_faces(folder, out, chunk=chunk)
+    assert not out.exists()
+    has_mark = (work_folder(out) / "progress.json").is_file()
+    assert work_folder(out).exists() == has_mark, "work without a mark is of no use to anyone"
+    report = convert_faces(folder, out, chunk=chunk)
+    assert (report.resumed_at > 0) == has_mark
+    assert bytes_of(out) == bytes_of(tmp_path / "whole" / TARGETS[kind])
 
 
 def test_another_job_begins_anew(

@@ -30,6 +30,8 @@ from marginface.data.convert_sinks import Sink
 from marginface.data.convert_work import (
     check_place,
     checksum_of,
+    keeping_marks,
+    progress_file,
     publish,
     verify,
     work_folder,
@@ -107,14 +109,15 @@ def convert_faces(
     source_kind = kind_of_source(source) if source_kind is None else checked_kind(source_kind)
     check_place(source, out, may_replace=may_replace)
     faces = open_encoded(source, kind=source_kind)
-    if kind == "bin":
-        done = convert_to_bin(faces, out, pairs)
-    elif (source_kind, kind, encoding) == ("rec", "rec", "keep"):
-        done = _throughwork_folder(faces, out, copy_rec)
-    else:
-        done = _Conversion(faces, out, kind, encoding, chunk).run()
-    if source_kind == "bin" and kind != "bin":
-        write_pairs_of(source, out)
+    with keeping_marks(out):
+        if kind == "bin":
+            done = convert_to_bin(faces, out, pairs)
+        elif (source_kind, kind, encoding) == ("rec", "rec", "keep"):
+            done = _throughwork_folder(faces, out, copy_rec)
+        else:
+            done = _Conversion(faces, out, kind, encoding, chunk).run()
+        if source_kind == "bin" and kind != "bin":
+            write_pairs_of(source, out)
     report = ConvertReport(
         source=str(source),
         path=str(out),
@@ -188,7 +191,7 @@ class _Conversion:
     def _progress(self) -> dict[str, Any]:
         """Return where a killed run of the same job stood, or the beginning in an empty folder."""
         try:
-            found = json.loads((self.work / "progress.json").read_text(encoding="utf-8"))
+            found = json.loads(progress_file(self.out).read_text(encoding="utf-8"))
             if found["job"] == self.job:
                 return found
         except (OSError, ValueError, KeyError):
@@ -199,7 +202,7 @@ class _Conversion:
         return {"job": self.job} | start
 
     def _save(self, progress: dict[str, Any]) -> None:
-        write_atomically(self.work / "progress.json", json.dumps(progress))
+        write_atomically(progress_file(self.out), json.dumps(progress))
 
 
 def _throughwork_folder(

@@ -15,7 +15,7 @@ from marginface.data.pack_writer import PackWriter
 from marginface.data.packs import PackedFaces
 from marginface.data.pictures import decode_picture
 from marginface.data.sources import FolderFaces, open_folder
-from marginface.errors import CheckpointWriteError, DataError
+from marginface.errors import DataError
 
 
 def open_pack(path: str | Path) -> EncodedFaces:
@@ -169,13 +169,7 @@ class _GrowingPack(PackWriter):
 
     def complete(self) -> None:
         """Make the pack appear."""
-        try:
-            self._finish()
-        except OSError as cause:
-            raise CheckpointWriteError(
-                f"{self.path} could not be written ({cause.strerror or cause}); "
-                "free some space and run it again, it goes on"
-            ) from cause
+        self._finish()
 
     def _take_up(self, count: int) -> None:
         """Cut the files back to `count` pictures, and bring the fingerprint up to there."""

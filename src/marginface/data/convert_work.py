@@ -1,11 +1,14 @@
 """Where a conversion works, and how its result is proven and takes its place."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from marginface.data.convert_formats import open_encoded
 from marginface.data.encoded_faces import Checksum, EncodedFaces
-from marginface.errors import DataError
+from marginface.errors import CheckpointWriteError, DataError
+from marginface.files import disk_told
 from marginface.progress import track
 
 
@@ -32,6 +35,27 @@ def check_place(source: Path, out: Path, *, may_replace: bool) -> None:
 def work_folder(out: Path) -> Path:
     """Return the hidden folder beside `out` in which it grows."""
     return out.with_name(f".{out.name}.converting")
+
+
+def progress_file(out: Path) -> Path:
+    """Return where a conversion says how far it has come; it is there from the first mark on."""
+    return work_folder(out) / "progress.json"
+
+
+@contextmanager
+def keeping_marks(out: Path) -> Iterator[None]:
+    """Keep the work up to the last mark when the disk refuses, and remove work without any.
+
+    Raises:
+        CheckpointWriteError: If the disk refuses.
+    """
+    try:
+        with disk_told(out):
+            yield
+    except CheckpointWriteError:
+        if not progress_file(out).is_file():
+            shutil.rmtree(work_folder(out), ignore_errors=True)
+        raise
 
 
 def verify(path: Path, kind: str, expected: str, images: int) -> None:
