@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -181,6 +182,18 @@ def test_rights(tmp_path: Path) -> None:
         PackWriter(tmp_path / "file" / "a.pack", size=16),
     ):
         pass
+
+
+def test_a_pack_that_was_moved_away_when_its_writer_was_killed_comes_back(tmp_path: Path) -> None:
+    old = make_pack(tmp_path / "a.pack")
+    moved = tmp_path / ".a.pack.4194305.old"  # no process has this number
+    (tmp_path / "a.pack").rename(moved)
+    with pytest.raises(DataError, match=r"a\.pack is a pack already"):
+        PackWriter(tmp_path / "a.pack")
+    assert PackedFaces.open(tmp_path / "a.pack").fingerprint == old.fingerprint
+    shutil.copytree(tmp_path / "a.pack", moved)
+    make_pack(tmp_path / "a.pack", may_replace=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pack"]
 
 
 def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -67,6 +68,7 @@ class PackWriter:
         self.size = (size, size) if isinstance(size, int) else size
         self.encoding: str = encoding
         self.meta = dict(meta or {})
+        _clear_up(self.path)
         _check_target(self.path, may_replace=may_replace)
         self._names: list[str] = []
         self._owners: list[str] = []
@@ -83,7 +85,6 @@ class PackWriter:
 
     def __enter__(self) -> "PackWriter":
         try:
-            _remove_abandoned(self.path)
             self._folder.mkdir(parents=True)
             self._images = (self._folder / "images.bin").open("wb")
         except OSError as cause:
@@ -253,12 +254,18 @@ def _check_target(path: Path, *, may_replace: bool) -> None:
         )
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove what killed processes left half-written beside `path`."""
-    for part in path.parent.glob(f".{path.name}.*.part"):
-        owner = part.name.split(".")[-2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc").is_dir():
-            shutil.rmtree(part, ignore_errors=True)
+def _clear_up(path: Path) -> None:
+    """Remove what killed processes left beside `path`, and put back a pack they had moved away."""
+    for left in path.parent.glob(f".{path.name}.*.*"):
+        owner, ending = left.name.split(".")[-2:]
+        is_over = owner.isdigit() and Path("/proc").is_dir() and not Path(f"/proc/{owner}").exists()
+        if not is_over or ending not in {"part", "old"}:
+            continue
+        if ending == "old" and not path.exists():
+            with suppress(OSError):
+                left.rename(path)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_remarks(file: Path, remarks: Iterable[Remark]) -> None:
