@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marginface.data import EncodedFaces, convert_faces, manifest_of, open_encoded
+from marginface.data import EncodedFaces, PackedFaces, convert_faces, manifest_of, open_encoded
 from marginface.data.duplicates import signatures
 from marginface.data.inspect_set import inspect_faces, shared_pictures
-from tests.data.made import save, smooth_image
+from tests.data.made import make_pack, save, smooth_image
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def test_a_set_with_faults(faces: EncodedFaces) -> None:
     assert report.near_across == 0
     assert report.is_near_complete
     assert report.is_as_converted is None
+    assert report.is_as_packed is None
     files = [file for file in faces.path.rglob("*") if file.is_file() and file.suffix != ".txt"]
     assert report.stored_bytes == sum(file.stat().st_size for file in files)
 
@@ -54,6 +55,23 @@ def test_the_manifest_is_compared(faces: EncodedFaces, tmp_path: Path) -> None:
     manifest_of(tmp_path / "a.rec").write_text(text.replace(report.checksum, "0" * 64))
     report, _ = inspect_faces(open_encoded(tmp_path / "a.rec"))
     assert report.is_as_converted is False
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg", "png"])
+def test_a_byte_of_a_pack_turned_over_is_told(tmp_path: Path, encoding: str) -> None:
+    make_pack(tmp_path / "a.pack", encoding=encoding)
+    report, _ = inspect_faces(open_encoded(tmp_path / "a.pack"))
+    assert report.is_as_packed is True
+    images = tmp_path / "a.pack" / "images.bin"
+    stored = bytearray(images.read_bytes())
+    # In the pixels of the first picture: before the end mark of a JPEG, in the data of a PNG.
+    end = PackedFaces.open(tmp_path / "a.pack")._offsets[1]
+    stored[end - 20] ^= 1
+    images.write_bytes(stored)
+    report, _ = inspect_faces(open_encoded(tmp_path / "a.pack"))
+    assert report.is_as_packed is False
+    names = [name for name, _ in report.unreadable]
+    assert names == (["p0/p0_0001.png"] if encoding == "png" else [])
 
 
 def test_pictures_shared_with_another_set(faces: EncodedFaces, tmp_path: Path) -> None:

@@ -196,6 +196,26 @@ def test_a_pack_that_was_moved_away_when_its_writer_was_killed_comes_back(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["a.pack"]
 
 
+def test_a_picture_that_does_not_decode_is_told_with_its_name(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path / "a.pack", encoding="jpeg")
+    begin, end = pack._offsets[3:5]
+    images = tmp_path / "a.pack" / "images.bin"
+    stored = bytearray(images.read_bytes())
+    frame = stored.index(b"\xff\xc0", begin, end)  # the header with height and width
+    whole = bytes(stored)
+    told = (
+        rf"a\.pack: {pack.names[3]}: a stored jpeg .* must have shape \(16, 16\), got no picture;"
+    )
+    for place, spoilt in ((begin, b"\0"), (frame + 5, b"\xff" * 4)):
+        stored[place : place + len(spoilt)] = spoilt
+        images.write_bytes(stored)
+        altered = PackedFaces.open(tmp_path / "a.pack")
+        assert altered.read([2, 4]).shape == (2, 16, 16, 3)
+        with pytest.raises(DataError, match=f"{told} `marginface data inspect .*a.pack` lists all"):
+            altered.read([2, 3])
+        stored[:] = whole
+
+
 def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
     dead = tmp_path / ".a.pack.999999999.part"
     dead.mkdir()

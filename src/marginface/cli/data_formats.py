@@ -194,6 +194,9 @@ def _told(report: Inspection) -> list[RenderableType]:
     said = {True: "the same as when it was converted", False: "NOT that of its manifest"}
     verdict = "" if report.is_as_converted is None else f", {said[report.is_as_converted]}"
     parts.append(f"checksum {report.checksum}{verdict}")
+    if report.is_as_packed is not None:
+        packed = {True: "that of pack.json", False: "NOT that of pack.json: it was altered"}
+        parts.append(f"fingerprint {packed[report.is_as_packed]}")
     return parts
 
 

@@ -17,6 +17,8 @@ from marginface.data.duplicates import (
     signatures,
 )
 from marginface.data.encoded_faces import EncodedFaces
+from marginface.data.packs import PackedFaces
+from marginface.errors import DataError
 
 # Upper ends of the histogram of pictures per identity; the last has none.
 STEPS = (1, 2, 4, 9, 19, 49, 99, 199, 499)
@@ -44,6 +46,7 @@ class Inspection:
         is_near_complete: Whether the search for them reached everywhere.
         checksum: See `Checksum`.
         is_as_converted: Whether the checksum is that of the manifest beside it; None without one.
+        is_as_packed: Whether a pack has the fingerprint of its pack.json; None for what is no pack.
     """
 
     path: str
@@ -63,6 +66,7 @@ class Inspection:
     is_near_complete: bool
     checksum: str
     is_as_converted: bool | None
+    is_as_packed: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,7 @@ class SharedPictures:
 
 
 def inspect_faces(faces: EncodedFaces) -> tuple[Inspection, Signatures]:
-    """Read a whole set twice, once as stored and once decoded, and say what is in it.
+    """Read a whole set as stored and decoded, and say what is in it and whether it was altered.
 
     Raises:
         DataError: If the file itself is broken; single pictures that do not decode are listed.
@@ -114,6 +118,7 @@ def inspect_faces(faces: EncodedFaces) -> tuple[Inspection, Signatures]:
         is_near_complete=is_complete,
         checksum=checksum,
         is_as_converted=_is_as_converted(faces, checksum),
+        is_as_packed=_is_as_packed(faces),
     )
     return report, found
 
@@ -194,3 +199,13 @@ def _is_as_converted(faces: EncodedFaces, checksum: str) -> bool | None:
         return bool(said["checksum"] == checksum)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _is_as_packed(faces: EncodedFaces) -> bool | None:
+    if faces.kind != "pack":
+        return None
+    try:
+        PackedFaces.open(faces.path).verify()
+    except DataError:
+        return False
+    return True

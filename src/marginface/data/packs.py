@@ -91,7 +91,10 @@ class PackedFaces:
                 images[place] = decode(stored, self.encoding, self.size)
             except DataError as cause:
                 name = self.names[asked[place]]
-                raise DataError(f"{self.path}: {name}: {cause}") from cause
+                raise DataError(
+                    f"{self.path}: {name}: {cause}; `marginface data inspect {self.path}` lists "
+                    "all that do not decode and tells if the pack was altered"
+                ) from cause
         return images
 
     def index_of(self, name: str) -> int:
