@@ -47,10 +47,7 @@ def decode(stored: NDArray[np.uint8], encoding: str, size: tuple[int, int]) -> N
     """
     if encoding == "raw":
         return stored.reshape(*size, 3)
-    try:
-        image = cv2.imdecode(stored, cv2.IMREAD_COLOR_RGB) if stored.size else None
-    except cv2.error:  # it says to be of more pixels than anybody has
-        image = None
+    image = cv2.imdecode(stored, cv2.IMREAD_COLOR_RGB) if stored.size else None
     if image is None or image.shape[:2] != size:
         got = "no picture" if image is None else f"shape {image.shape[:2]}"
         raise DataError(f"a stored {encoding} picture must have shape {size}, got {got}")
