@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_S = 120
+# Only a failing test waits this long.
+TIMEOUT_S = 300
 
 
 def run_on(processes: int, job: Callable[..., Any], *arguments: Any) -> list[Any]:

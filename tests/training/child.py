@@ -3,8 +3,9 @@
     python -m tests.training.child CONFIG.json RUN_DIR THREADS [MOMENT ...]
 
 A moment is PLACE-N: the Nth time in this sitting at one of the places of `deaths.py`, or before the
-Nth change of any file for change-N. Each is a forked process of its own, so that torch is imported
-once; the last process of all has no such moment.
+Nth change of any file for change-N; or passing-N-SHARE, for that share of a step after the Nth one
+has begun. Each is a forked process of its own, so that torch is imported once; the last process of
+all has no such moment.
 """
 
 import json
@@ -16,7 +17,19 @@ from pathlib import Path
 import torch
 
 from marginface.training import TrainConfig, TrainingInterrupted, train
-from tests.training.deaths import die_at, die_at_change
+from tests.deaths import die_at_change
+from tests.training.deaths import die_at, die_in_passing
+
+DEADLY = (signal.SIGKILL, signal.SIGALRM)
+
+
+def die_at_moment(place: str, number: str, share: str = "") -> None:
+    if place == "passing":
+        die_in_passing(int(number), float(share))
+    elif place == "change":
+        die_at_change(int(number))
+    else:
+        die_at(place, int(number))
 
 
 def main() -> int:
@@ -29,12 +42,11 @@ def main() -> int:
     torch.optim.SGD([torch.zeros(1)])
     for moment in moments:
         if not (process := os.fork()):
-            place, _, number = moment.partition("-")
-            die_at_change(int(number)) if place == "change" else die_at(place, int(number))
+            die_at_moment(*moment.split("-"))
             train(config, Path(run_dir))
             os._exit(0)
         _, status = os.waitpid(process, 0)
-        is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in DEADLY
         if not is_killed or (Path(run_dir) / "model.safetensors").exists():
             sys.stdout.write(f"{moment} did not kill as it should: status {status}\n")
             return 1

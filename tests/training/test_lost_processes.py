@@ -1,12 +1,11 @@
 """A process that dies or hangs: the others are told, and the last checkpoint is whole."""
 
 import random
-import socket
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed import TCPStore
 
 from marginface.training.checkpoint import all_checkpoints, read_state
 from tests.processes import run_on
@@ -75,22 +74,15 @@ def test_killed_at_random_times_and_gone_on_bit_for_bit(
     pack: Path, tmp_path: Path, processes: int
 ) -> None:
     # Ever more checkpoints, so that many a kill falls into one.
-    changes = {"steps": 30, "checkpoint_every_steps": 2}
+    changes = {"steps": 60, "checkpoint_every_steps": 2}
     told = tiny_config(pack, **changes).to_dict()
-    started = time.monotonic()
     run_on(processes, together.train_each, [(told, tmp_path / "whole")])
-    longest = time.monotonic() - started
-    draw, kills = random.Random(processes), 0
+    draw = random.Random(processes)
+    # Six sittings of ten steps at the most, so that in each of them one is killed.
     for _ in range(6):
-        seconds, rank = draw.uniform(0.05, 0.5) * longest, draw.randrange(processes)
-        try:
-            run_on(processes, together.die_after, seconds, rank, told, tmp_path / "cut")
-            break
-        except AssertionError as death:
-            if f"process {rank} died" not in str(death):
-                raise
-            kills += 1
-    assert kills
+        step, share, rank = draw.randint(3, 7), draw.uniform(0.01, 2), draw.randrange(processes)
+        with pytest.raises(AssertionError, match=f"process {rank} died"):
+            run_on(processes, together.die_after, step, share, rank, told, tmp_path / "cut")
     run_on(processes, together.train_each, [(told, tmp_path / "cut")])
     assert_same_tensors(newest(tmp_path / "cut"), newest(tmp_path / "whole"))
     models = [tmp_path / name / "model.safetensors" for name in ("cut", "whole")]
@@ -98,12 +90,11 @@ def test_killed_at_random_times_and_gone_on_bit_for_bit(
 
 
 def test_a_process_that_hangs_is_waited_for_no_longer_than_said(pack: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    told = tiny_config(pack, timeout_s=2.0).to_dict()
-    first, last = run_on(2, together.wait_in_vain, told, tmp_path, port)
-    assert first.startswith("ProcessGroupError: process 0 of 2 waited 2 s for another one and gave")
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    # Long enough for the slower one of two on a busy machine to come to where they first meet.
+    told = tiny_config(pack, timeout_s=10.0).to_dict()
+    first, last = run_on(2, together.wait_in_vain, told, tmp_path, store.port)
+    assert first.startswith("ProcessGroupError: process 0 of 2 waited 10 s for another one and")
     assert "the last checkpoint is untouched" in first
-    assert "raise timeout_s if they only were slow (Timed out waiting 2000ms for " in first
+    assert "raise timeout_s if they only were slow (Timed out waiting 10000ms for " in first
     assert last == "it hung"

@@ -11,12 +11,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from marginface.errors import CheckpointMismatchError
 from marginface.training import (
     TrainConfig,
     TrainingInterrupted,
     checkpoint,
     describe,
     loop,
+    shards,
     start,
     train,
 )
@@ -24,11 +26,11 @@ from marginface.training.batch_norm import share_batch_statistics
 from marginface.training.checkpoint import Checkpoint, all_checkpoints, copy_tensors, read_state
 from marginface.training.gradients import mean_in_order
 from marginface.training.processes import Processes
-from tests.training.deaths import die_at
+from tests.training.deaths import die_at, die_in_passing
 from tests.training.tiny import NaNOnDark
 
 CLASSES = 5
-HANGS_S = 4.0
+PATIENCE_S = 300
 
 
 class HungError(Exception):
@@ -93,10 +95,10 @@ def meet_nan(told: dict[str, Any], folder: Path) -> tuple[str, str]:
     return error_of([told] * dist.get_world_size(), folder)
 
 
-def die_after(seconds: float, rank: int, told: dict[str, Any], folder: Path) -> None:
-    """Train, and let the system kill one process after a while, wherever it is then."""
+def die_after(step: int, share: float, rank: int, told: dict[str, Any], folder: Path) -> None:
+    """Train, and let the system kill one process a while after its nth step has begun."""
     if dist.get_rank() == rank:
-        signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody listens to what it sends
+        die_in_passing(step, share)
     train(TrainConfig.from_dict(told), folder)
 
 
@@ -108,16 +110,24 @@ def die_in(place: str, number: int, rank: int, told: dict[str, Any], folder: Pat
 
 
 def wait_in_vain(told: dict[str, Any], folder: Path, port: int) -> str:
-    """Train in a group of its own whose last process stops moving; return what others are told."""
+    """Train in a group whose last process moves no more until the first has given up on it.
+
+    The group is one of its own, at the store that listens on a port.
+    """
     rank, size = dist.get_rank(), dist.get_world_size()
     dist.destroy_process_group()
-    place = {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    place = {
+        **{"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+        "TORCHELASTIC_USE_AGENT_STORE": True,
+    }
     os.environ.update({name: str(value) for name, value in place.items()})
-    original = loop.take_step
+    original, given_up = loop.take_step, folder / "given-up"
 
     def slow(*arguments: Any, **options: Any) -> Any:
         if rank == size - 1:
-            time.sleep(HANGS_S)
+            deadline = time.monotonic() + PATIENCE_S
+            while not given_up.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
             raise HungError
         return original(*arguments, **options)
 
@@ -129,6 +139,7 @@ def wait_in_vain(told: dict[str, Any], folder: Path, port: int) -> str:
         text = "it hung"
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
+        given_up.touch()
     # The caller leaves a group after this.
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     return text
@@ -174,6 +185,27 @@ def load(folders: list[Path]) -> int:
         for name, item in live.items():
             torch.testing.assert_close(item, wanted[name], rtol=0, atol=0)
     return len(folders)
+
+
+def checks(folder: Path) -> tuple[list[str], str, bool]:
+    """Read a checkpoint; return what this process summed up, was told, and whether it changed."""
+    vectors, alike = tensors_of_step()
+    live = {name: rows_here(whole) for name, whole in vectors.items()} | alike
+    live = {name: torch.full_like(item, 7) for name, item in live.items()}
+    summed, original = [], shards.checksum
+
+    def counted(tensor: Tensor) -> int:
+        summed.append(str(tuple(tensor.shape)))
+        return original(tensor)
+
+    shards.checksum = counted
+    told = ""
+    try:
+        copy_tensors(all_checkpoints(folder)[-1], live, dict.fromkeys(vectors, CLASSES), here())
+    except CheckpointMismatchError as error:
+        told = str(error)
+    shards.checksum = original
+    return summed, told, all(bool((item == 7).all()) for item in live.values())
 
 
 def nan_in_last() -> str:
