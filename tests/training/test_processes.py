@@ -169,6 +169,28 @@ def test_every_checkpoint_is_read_by_any_number_of_processes(tmp_path: Path) -> 
         assert run_on(processes, together.load, folders) == [4] * processes
 
 
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_every_byte_is_summed_up_once_and_a_spoilt_one_is_told_by_all(
+    tmp_path: Path, processes: int
+) -> None:
+    run_on(2, together.save, tmp_path)
+    found = run_on(processes, together.checks, tmp_path)
+    # Two tensors that all hold, and of the two vectors three rows in one file and two in the other.
+    alike, vectors = ["()", "(2, 2)"], ["(3, 3)", "(2, 3)"]
+    assert sorted(one for summed, _, _ in found for one in summed) == sorted(alike + vectors * 2)
+    assert [(told, is_unread) for _, told, is_unread in found] == [("", False)] * processes
+    file = newest(tmp_path) / "shard-00002.safetensors"
+    stored = bytearray(file.read_bytes())
+    stored[-5] ^= 1  # before the random state, the narrowest and so the last
+    file.write_bytes(stored)
+    spoilt = {
+        (told, is_unread) for _, told, is_unread in run_on(processes, together.checks, tmp_path)
+    }
+    ((told, is_unread),) = spoilt
+    assert "shard-00002.safetensors holds other bytes of vectors than were written" in told
+    assert is_unread, "nothing is read by anyone then"
+
+
 def test_nan_in_one_process_is_told_by_all() -> None:
     told = run_on(2, together.nan_in_last)
     assert told[0] == told[1]

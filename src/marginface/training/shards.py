@@ -82,7 +82,9 @@ def kinds(folder: Path) -> dict[str, Kind]:
 def read_into(
     folder: Path, tensors: dict[str, Tensor], split: dict[str, int], processes: Processes
 ) -> None:
-    """Fill tensors with what a folder holds under their names; every process reads for itself.
+    """Fill tensors with what a folder holds under their names.
+
+    Every process calls it and reads its own rows, once all bytes are found to be those written.
 
     Args:
         folder: As `write` left it, on any number of processes.
@@ -98,7 +100,7 @@ def read_into(
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load
 
-    _check_bytes(folder, tensors.keys())
+    _check_bytes(folder, tensors.keys(), processes)
     reader = HuggingFaceStorageReader(str(folder))
     try:
         with _without_warnings(), torch.no_grad():
@@ -119,21 +121,28 @@ def bytes_of(tensor: Tensor) -> memoryview:
     return tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data
 
 
-def _check_bytes(folder: Path, names: Collection[str]) -> None:
-    """Refuse tensors whose bytes are not those written; all processes find the same."""
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                sums = json.loads((file.metadata() or {}).get(CHECKSUMS, "{}"))
-                wrong = [
-                    name
-                    for name in sorted(sums.keys() & names)
-                    if checksum(file.get_tensor(name)) != sums[name]
-                ]
-        except BROKEN as cause:
-            raise BrokenFileError(str(cause)) from cause
-        if wrong:
-            raise BrokenFileError(f"{path.name} holds other bytes of {wrong[0]} than were written")
+def _check_bytes(folder: Path, names: Collection[str], processes: Processes) -> None:
+    """Refuse tensors whose bytes are not those written.
+
+    Each process sums up its share of the files and tells the others, so that all find the same.
+    """
+    mine = sorted(folder.glob("*.safetensors"))[processes.rank :: processes.size]
+    found = next(filter(None, (_fault(path, names) for path in mine)), "")
+    if told := next(filter(None, processes.texts(found)), ""):
+        raise BrokenFileError(told)
+
+
+def _fault(path: Path, names: Collection[str]) -> str:
+    """Say what is wrong with the tensors of a file, or nothing."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            sums = json.loads((file.metadata() or {}).get(CHECKSUMS, "{}"))
+            for name in sorted(sums.keys() & names):
+                if checksum(file.get_tensor(name)) != sums[name]:
+                    return f"{path.name} holds other bytes of {name} than were written"
+    except BROKEN as cause:
+        return str(cause) or f"{path.name} cannot be read"
+    return ""
 
 
 def _parts(
