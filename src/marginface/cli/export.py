@@ -1,25 +1,59 @@
-"""`marginface export`: a model file of a run that is not finished."""
+"""`marginface export`: a model file of a run that is not finished, or a model as an ONNX file."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from marginface.cli.output import say
+from marginface.errors import ModelFileError
+from marginface.recognition import Recognizer, save_onnx
+from marginface.recognition.network import TorchNetwork
 from marginface.training.export import export_model
 
 
 def export(
-    run: Annotated[Path, Parameter(help="Folder of a run, finished or not.")],
-    out: Annotated[Path, Parameter(help="The model file to write.")],
+    model: Annotated[
+        str,
+        Parameter(
+            help="Folder of a run, finished or not; for an ONNX file also a model file or the name "
+            "of public weights: sface."
+        ),
+    ],
+    out: Annotated[Path, Parameter(help="The file to write: .safetensors, or .onnx.")],
 ) -> None:
-    """Write the network of a run's last checkpoint as a model file.
+    """Write a run's network as a model file, or any model as an ONNX file for other programs.
 
-    The run may go on, or have been stopped, on any number of processes; its data is not needed.
+    Of a run it is the network of the last checkpoint; the run may go on, or have been stopped, on
+    any number of processes, and its data is not needed. An ONNX file carries the model's contract
+    and is run once: it is written only if it gives the features that the network gives.
 
     **Examples**
 
         marginface export runs/arcface arcface.safetensors
+
+        marginface export runs/arcface/model.safetensors arcface.onnx
     """
-    step = export_model(run, out)
-    say(f"{out}: the network after step {step:,} of {run}")
+    if out.suffix != ".onnx":
+        step = export_model(Path(model), out)
+        say(f"{out}: the network after step {step:,} of {model}")
+        return
+    if not Path(model).is_dir():
+        _write_onnx(model, out, of=model)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        newest = Path(folder) / "model.safetensors"
+        step = export_model(Path(model), newest)
+        _write_onnx(str(newest), out, of=f"step {step:,} of {model}")
+
+
+def _write_onnx(model: str, out: Path, *, of: str) -> None:
+    recognizer = Recognizer.load(model)
+    if not isinstance(recognizer.network, TorchNetwork):
+        raise ModelFileError(f"{model} is an ONNX file already; copy it")
+    differs = save_onnx(out, recognizer.network.backbone, recognizer.contract)
+    say(
+        f"{out}: the network of {of}; its features differ from PyTorch's by {differs:.1g} of their "
+        "length"
+    )

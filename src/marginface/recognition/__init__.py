@@ -5,6 +5,7 @@ from marginface.recognition.contract import MatchThreshold, ModelContract, Train
 from marginface.recognition.freeze import write_with_threshold
 from marginface.recognition.gallery import Candidate, Gallery
 from marginface.recognition.model_file import load_model, read_contract, save_model
+from marginface.recognition.onnx_file import save_onnx
 from marginface.recognition.pair_scores import PairScores, judge_scores, score_pairs
 from marginface.recognition.picture_table import PairGroups, pair_groups
 from marginface.recognition.public import PUBLIC_MODELS, load_public_model
@@ -33,6 +34,7 @@ __all__ = [
     "pair_groups",
     "read_contract",
     "save_model",
+    "save_onnx",
     "score_pairs",
     "write_with_threshold",
 ]

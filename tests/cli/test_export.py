@@ -1,0 +1,34 @@
+"""`marginface export`: what a run learnt, for this library and for others."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marginface.cli.app import run
+from marginface.recognition import Recognizer
+from tests.cli.command import SMALL
+from tests.training.tiny import write_pack
+
+
+def test_a_run_and_its_model_file_become_the_same_onnx_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack = write_pack(tmp_path / "patterns.pack")
+    words = ["train", str(pack), str(tmp_path / "run"), *SMALL, "--steps", "2"]
+    assert run(words) == 0
+    model = tmp_path / "run" / "model.safetensors"
+    assert run(["export", str(tmp_path / "run"), str(tmp_path / "of_run.onnx")]) == 0
+    assert "of_run.onnx: the network of step 2 of" in capsys.readouterr().err
+    assert run(["export", str(model), str(tmp_path / "of_model.onnx")]) == 0
+    assert "its features differ from PyTorch's by" in capsys.readouterr().err
+    faces = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    expected = Recognizer.load(model).embed_aligned(faces)
+    for name in ("of_run.onnx", "of_model.onnx"):
+        found = Recognizer.load(tmp_path / name).embed_aligned(faces)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    capsys.readouterr()
+    assert run(["export", str(tmp_path / "of_run.onnx"), str(tmp_path / "again.onnx")]) == 1
+    assert "is an ONNX file already; copy it" in capsys.readouterr().err
+    assert run(["export", str(model), str(tmp_path / "again.safetensors")]) == 1
+    assert "must be a run's folder" in capsys.readouterr().err
