@@ -3,6 +3,7 @@
 import os
 import socket
 import zlib
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,29 @@ settings.load_profile("no-deadline")
 FACES = Path(__file__).parents[2] / "shared" / "faces"
 
 
+def seed_of(name: str) -> None:
+    seed = zlib.crc32(name.encode())
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+
+
 @pytest.fixture(autouse=True)
 def seeded(request: pytest.FixtureRequest) -> None:
-    seed = zlib.crc32(request.node.nodeid.encode())
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
+    seed_of(request.node.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+    """Draw what several tests share from a seed of its own, whichever of them comes first."""
+    if fixturedef.scope == "function":
+        return (yield)
+    before = torch.get_rng_state(), np.random.get_state()
+    seed_of(f"{fixturedef.baseid}::{fixturedef.argname}")
+    try:
+        return (yield)
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])
 
 
 @pytest.fixture(autouse=True)
