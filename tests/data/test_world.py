@@ -115,7 +115,10 @@ def test_processes_end_with_their_reader(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
     )
-    people = world_workers.make_people_in_processes(WorldConfig(size=32), range(4), 2, workers=1)
+    # More people than it could make and lay into the pipe before it is ended.
+    people = world_workers.make_people_in_processes(
+        WorldConfig(size=32), range(10**6), 2, workers=1
+    )
     assert next(people).identity == 0
     people.close()
     assert [process.poll() for process in started] == [-9]
