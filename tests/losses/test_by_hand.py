@@ -249,7 +249,9 @@ def test_ordering_by_rank_and_as_released(count: int, released: float) -> None:
     """The paper's rank correlation is -1. The authors' code has about -1/(N - 1): chance."""
     found = []
     for _ in range(300):
-        cosines, draws = torch.rand(count, dtype=torch.float64), torch.randn(count)
+        # In float64, where no two draws are equal.
+        cosines = torch.rand(count, dtype=torch.float64)
+        draws = torch.randn(count, dtype=torch.float64)
         assert spearman(cosines, assign(draws, cosines, "rank")) == pytest.approx(-1)
         found.append(spearman(cosines, assign(draws, cosines, "released")))
     error = 4 / math.sqrt(300 * (count - 1))  # four standard errors
