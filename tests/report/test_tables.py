@@ -14,7 +14,8 @@ def record():
 
 
 def printed(table, width=80):
-    console = Console(file=io.StringIO(), width=width)
+    # Without colours even where the environment asks for them everywhere.
+    console = Console(file=io.StringIO(), width=width, force_terminal=False, color_system=None)
     console.print(table)
     return console.file.getvalue()
 
