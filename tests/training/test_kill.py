@@ -17,7 +17,7 @@ from tests.training.tiny import assert_same_tensors, newest, tiny_config
 
 ROOT = Path(__file__).parents[2]
 # Only a failing test waits this long.
-PATIENCE_S = 600
+PATIENCE_S = 1800
 
 
 def start(config: TrainConfig, run_dir: Path, *moments: str) -> subprocess.Popen[str]:
