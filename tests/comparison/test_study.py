@@ -90,6 +90,9 @@ def test_the_record_holds_every_loss_seed_and_difference(plan: ComparisonPlan, d
         assert loss["worst"][0]["first_picture"]
     assert "difference" not in record["losses"]["softmax"]
     own = record["losses"]["elasticface-cos-plus"]
+    # What was left at its default is told too, or m and σ of the formula would stay unknown.
+    assert own["options"]["scale"] == 16.0
+    assert own["options"]["margin_cosine"] == 0.35
     base = record["losses"]["softmax"]["metrics"]["auc"]["value"]
     assert own["difference"]["auc"]["value"] == pytest.approx(own["metrics"]["auc"]["value"] - base)
     assert "fnmr_at_fmr_0.001" in own["refused"]
@@ -269,3 +272,7 @@ def test_margin_curves_are_the_own_class_term_over_the_scale() -> None:
     # A random margin is drawn at its mean, so the picture is the same every time.
     elastic = margin_curve(LossConfig(name="elasticface-cos"), points=3)
     assert elastic["target"] == pytest.approx([0.65, -0.35, -1.35])
+    # The page shades two standard deviations of 0.05 beside it: a large margin lowers the target.
+    assert elastic["target_low"] == pytest.approx([0.55, -0.45, -1.45])
+    assert elastic["target_high"] == pytest.approx([0.75, -0.25, -1.25])
+    assert "target_low" not in curve

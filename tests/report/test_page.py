@@ -9,6 +9,7 @@ import pytest
 
 from marginface.report import comparison_page, write_comparison_page
 from marginface.report.drawing import PALETTE, line_looks
+from marginface.report.entries import cautions_of
 from marginface.report.page import summary_sentences
 from tests.report.made_up import comparison_record
 
@@ -211,3 +212,15 @@ def test_thirteen_losses_look_different_and_the_baseline_is_ink(record):
     looks = line_looks({**record, "losses": {"softmax": {}, **losses}})
     assert len(set(looks.values())) == 13
     assert looks["softmax"][0] not in PALETTE
+
+
+def test_cautions_are_said_once_with_the_names_they_hold_of(record):
+    made = copy.deepcopy(record)
+    for result in (*made["losses"].values(), *made["references"].values()):
+        result["cautions"] = {}
+    made["losses"]["arcface"]["cautions"] = {"fnmr_at_fmr_0.001": "3 false matches"}
+    made["losses"]["sface"]["cautions"] = {"fnmr_at_fmr_0.001": "3 false matches"}
+    (said,) = cautions_of(made)
+    assert sorted(said.split(", ")[:2]) == ["arcface", "sface"]
+    assert said.endswith("FNMR at FMR 0.1\N{NO-BREAK SPACE}%: 3 false matches")
+    assert Page(comparison_page(made)).text.count("3 false matches") == 1

@@ -13,7 +13,7 @@ import math
 import torch
 
 from marginface.axes import Float, Tensor
-from marginface.comparison.margins import DRAWN_NORM
+from marginface.comparison.margins import DRAWN_NORM, SPREAD
 from marginface.losses import Elastic, make_loss
 from marginface.losses.base import Loss, OwnClass
 from marginface.training import LossConfig
@@ -21,8 +21,6 @@ from marginface.training import LossConfig
 # So many that strangers at 90° count; and the angle of a face whose training is half done.
 CLASSES = 10_000
 OWN_RAD = math.radians(45)
-# Random margins are shown at their mean, and this many standard deviations around it.
-SPREAD = 2
 
 
 def force_curves(

@@ -29,7 +29,7 @@ from marginface.evaluation import (
 )
 from marginface.evaluation.curves import drawn_scores
 from marginface.files import sha256_of, write_atomically
-from marginface.losses import LOSSES
+from marginface.losses import LOSS_FACTS
 from marginface.progress import track
 from marginface.recognition import save_model
 from marginface.recognition.benchmark import fingerprint_of
@@ -215,12 +215,12 @@ def _variant_record(
     plan: ComparisonPlan,
 ) -> dict[str, Any]:
     loss = variant.loss
-    kind, record = LOSSES[loss.name], judged[variant.name]
+    facts, record = LOSS_FACTS[loss.name], judged[variant.name]
     first = scored[runs[0][1].model_path]
     result = record.as_dict() | {
-        "paper": kind.paper,
-        "formula": kind.formula,
-        "options": dict(loss.options),
+        "paper": facts.paper,
+        "formula": facts.formula,
+        "options": facts.defaults | dict(loss.options),
         "runs": [
             _run_record(seed, result, {m: v[i] for m, v in record.run_values.items()})
             for i, (seed, result) in enumerate(runs)

@@ -1,11 +1,11 @@
 """The rows every table and figure walks over: references first, then the losses, best first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from marginface.evaluation import is_lower_better
-from marginface.report.words import ordered_metrics
+from marginface.report.words import ordered_metrics, title
 
 Record = Mapping[str, Any]
 
@@ -72,3 +72,25 @@ def refusals_of(record: Record) -> dict[str, str]:
     for result in results:
         refused.update(result.get("refused", {}))
     return {name: refused[name] for name in ordered_metrics(refused)}
+
+
+def cautions_of(record: Record) -> tuple[str, ...]:
+    """Return what speaks against trusting a number, one sentence for all the rows it holds of."""
+    return gathered(
+        (entry.name, f"{title(metric)}: {why}")
+        for entry in entries_of(record)
+        for metric, why in entry.result.get("cautions", {}).items()
+    )
+
+
+def gathered(notes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Say a note once, with the names of all it holds of.
+
+    Example:
+        >>> gathered([("arcface", "few pairs"), ("sface", "few pairs")])
+        ('arcface, sface, few pairs',)
+    """
+    names: dict[str, list[str]] = {}
+    for name, note in notes:
+        names.setdefault(note, []).append(name)
+    return tuple(f"{', '.join(of)}, {note}" for note, of in names.items())

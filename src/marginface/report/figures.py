@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from marginface.report.drawing import (
     INK,
@@ -88,6 +89,7 @@ def histogram_figure(name: str, histogram: Mapping[str, Sequence[float]]) -> str
             axes.stairs(density, edges, color=colour, fill=True, alpha=0.35)
             axes.stairs(density, edges, color=colour, linewidth=1.3, label=label)
         axes.set_yticks([])
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("comparison score")
@@ -123,6 +125,7 @@ def training_figure(record: Record) -> str:
                     )
             axes.set_title(heading)
             axes.set_xlabel("step")
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         legend_below(figure, panels[0])
         return to_svg(
             figure,

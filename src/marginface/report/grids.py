@@ -5,6 +5,7 @@ from typing import Any
 
 from marginface.evaluation.records import fnmr_name
 from marginface.report.cells import RATE, Cell, Grid, difference_cell, metric_cell
+from marginface.report.entries import gathered
 from marginface.report.records import IDENTIFICATION, VERIFICATION, System, by_set
 from marginface.report.search_grids import cmc_grid, distractor_grid, open_set_grid
 from marginface.report.words import (
@@ -162,7 +163,7 @@ def _exact(ends: Mapping[str, float] | None, printed: float) -> tuple[Cell, Cell
 
 def _remarks(systems: Sequence[System]) -> tuple[str, ...]:
     """Return cautions and refusals, one sentence for all the systems it holds of."""
-    notes: dict[str, list[str]] = {}
+    notes: list[tuple[str, str]] = []
     for system in systems:
         result = system.result
         found = [f"{title(name)}: {why}" for name, why in result.get("cautions", {}).items()]
@@ -171,9 +172,8 @@ def _remarks(systems: Sequence[System]) -> tuple[str, ...]:
             if "refused" in result.get(key, {}):
                 refused[key] = result[key]["refused"]
         found += [f"{title(name)} not measured: {why}" for name, why in refused.items()]
-        for note in found:
-            notes.setdefault(note, []).append(system.name)
-    return tuple(f"{', '.join(names)}, {note}" for note, names in notes.items())
+        notes += [(system.name, note) for note in found]
+    return gathered(notes)
 
 
 def _measured(system: System, key: str) -> bool:

@@ -16,6 +16,7 @@ from marginface.report.drawing import css_colour, line_looks
 from marginface.report.entries import (
     Entry,
     Record,
+    cautions_of,
     entries_of,
     main_metric,
     metrics_of,
@@ -90,6 +91,7 @@ def _page_parts(record: Record) -> dict[str, Any]:
         "losses": losses,
         "swatches": {name: css_colour(look[0]) for name, look in line_looks(record).items()},
         "refusals": [(words.title(name), why) for name, why in refusals_of(record).items()],
+        "cautions": cautions_of(record),
         "summary": summary_sentences(record),
         "pairs": pairs_words(evaluation["pairs"]),
         "failure": f"{100 * evaluation.get('failure_to_acquire', 0.0):.2f} %",

@@ -8,7 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from marginface.report.cells import Grid
-from marginface.report.entries import Entry, Record, entries_of, main_metric, metrics_of
+from marginface.report.entries import (
+    Entry,
+    Record,
+    cautions_of,
+    entries_of,
+    main_metric,
+    metrics_of,
+)
 from marginface.report.records import model_name, set_name
 from marginface.report.words import (
     NO_DIFFERENCE,
@@ -36,10 +43,13 @@ def comparison_table(record: Record) -> Table:
         padding=(0, 1, 0, 0),
         show_edge=False,
         pad_edge=False,
-        caption=(
-            f"{people['identities']:,} people not seen in training, "
-            f"{pairs_words(people['pairs'])}; 95 % intervals from a bootstrap over identities; "
-            f"differences to {record['baseline']} are paired"
+        caption="\n".join(
+            (
+                f"{people['identities']:,} people not seen in training, "
+                f"{pairs_words(people['pairs'])}; 95 % intervals from a bootstrap over "
+                f"identities; differences to {record['baseline']} are paired",
+                *cautions_of(record),
+            )
         ),
     )
     table.add_column("loss", no_wrap=True)

@@ -82,12 +82,11 @@ def number(metric: str, value: float) -> str:
     """Write a value without its unit.
 
     Example:
-        >>> number("accuracy", 0.8431), number("auc", 0.91234), number("d_prime", 2.5)
-        ('84.31', '0.912', '2.50')
+        >>> number("accuracy", 0.8431), number("auc", 0.91234), number("d_prime", -2.5)
+        ('84.31', '0.912', '−2.50')
     """
-    if is_percent(metric):
-        return f"{100 * value:.2f}"
-    return f"{value:.3f}" if metric == "auc" else f"{value:.2f}"
+    digits = 3 if metric == "auc" else 2
+    return f"{100 * value if is_percent(metric) else value:.{digits}f}".replace("-", "−")
 
 
 def value_words(metric: str, interval: Mapping[str, Any]) -> str:
