@@ -3,7 +3,7 @@
     python -m marginface.training.worker TASK.json       RANK and the rest as torchrun sets them
 
 It hears of a stop from its parent alone, by SIGTERM, and never outlives it: standard input ends
-with the parent, and the run is then saved and stopped.
+with the parent, and the run is then saved and stopped, or left at once if it has not begun.
 """
 
 import json
@@ -11,9 +11,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import torch.distributed as dist
 
 from marginface.files import write_atomically
 from marginface.training.config import TrainConfig
@@ -58,10 +61,12 @@ def _report(task: Path, **content: Any) -> None:
 
 def _follow_parent() -> None:
     os.read(sys.stdin.fileno(), 1)
-    # A process that waits for one that is gone cannot stop politely.
-    for _ in range(int(PATIENCE_S / REPEAT_S)):
+    # A process that waits for one that is gone cannot stop politely; before all have met, it waits
+    # without listening, and has nothing to save.
+    ends_at = time.monotonic() + PATIENCE_S
+    while dist.is_initialized() and time.monotonic() < ends_at:
         os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(REPEAT_S)
+        time.sleep(REPEAT_S)
     os._exit(1)
 
 
