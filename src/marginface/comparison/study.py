@@ -29,7 +29,7 @@ from marginface.evaluation import (
 )
 from marginface.evaluation.curves import drawn_scores
 from marginface.files import sha256_of, write_atomically
-from marginface.losses import LOSS_FACTS
+from marginface.losses import LOSSES, facts_of
 from marginface.progress import track
 from marginface.recognition import save_model
 from marginface.recognition.benchmark import fingerprint_of
@@ -215,7 +215,7 @@ def _variant_record(
     plan: ComparisonPlan,
 ) -> dict[str, Any]:
     loss = variant.loss
-    facts, record = LOSS_FACTS[loss.name], judged[variant.name]
+    facts, record = facts_of(LOSSES[loss.name]), judged[variant.name]
     first = scored[runs[0][1].model_path]
     result = record.as_dict() | {
         "paper": facts.paper,

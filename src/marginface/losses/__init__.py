@@ -54,16 +54,18 @@ class LossFacts:
     defaults: dict[str, Default]
 
 
-def _defaults(kind: type[Loss]) -> dict[str, Default]:
-    return {name: option.default for name, option in inspect.signature(kind).parameters.items()}
-
-
-LOSS_FACTS: dict[str, LossFacts] = {
-    name: LossFacts(
-        paper=kind.paper, arxiv=kind.arxiv, formula=kind.formula, defaults=_defaults(kind)
+def facts_of(kind: type[Loss]) -> LossFacts:
+    """Return what a loss says of itself, one of the table or one's own."""
+    options = inspect.signature(kind).parameters.items()
+    return LossFacts(
+        paper=kind.paper,
+        arxiv=kind.arxiv,
+        formula=kind.formula,
+        defaults={name: option.default for name, option in options},
     )
-    for name, kind in LOSSES.items()
-}
+
+
+LOSS_FACTS: dict[str, LossFacts] = {name: facts_of(kind) for name, kind in LOSSES.items()}
 
 
 def make_loss(name: str, **options: object) -> Loss:
@@ -112,5 +114,6 @@ __all__ = [
     "Softmax",
     "SoftmaxLoss",
     "SphereFace",
+    "facts_of",
     "make_loss",
 ]
