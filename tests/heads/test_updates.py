@@ -128,6 +128,19 @@ def test_a_second_backward_is_refused() -> None:
         value.backward()
 
 
+def test_two_forward_passes_before_a_backward_are_refused() -> None:
+    """The first of their ways back moves what the second would differentiate."""
+    head = head_of("softmax", chunk=4)
+    head.update_in_walk(optimizer_of(head))
+    features, labels = torch.randn(ROWS, DIM, dtype=torch.float64), torch.arange(ROWS)
+    both = head(features, labels) + head(2 * features, labels)
+    with pytest.raises(RuntimeError, match="one backward pass for each forward pass, before the"):
+        both.backward()
+    # A pass whose value was thrown away is none of them.
+    head(features, labels)
+    head(features, labels).backward()
+
+
 def test_only_plain_descent_over_the_class_vectors() -> None:
     head = head_of("softmax", chunk=4)
     with pytest.raises(ValueError, match=r"updates in the walk need torch.optim.SGD, got Adam"):

@@ -38,6 +38,7 @@ class InWalkSGD:
             )
         self.prototypes = prototypes
         self.optimizer = optimizer
+        self.walks = 0
         group = self._group()
         for name, plain in (("nesterov", False), ("maximize", False), ("dampening", 0)):
             if group[name] != plain:
@@ -54,7 +55,7 @@ class InWalkSGD:
         """
         group = self._group()
         velocity = self._velocity() if group["momentum"] else None
-        return WalkUpdate(self.prototypes.detach(), velocity, group, own)
+        return WalkUpdate(self, velocity, group, own)
 
     def _group(self) -> dict[str, Any]:
         """Return the group of the class vectors; loading a state gives an optimiser new ones."""
@@ -76,30 +77,31 @@ class WalkUpdate:
     """One step of descent, chunk by chunk and then for the classes of the batch."""
 
     def __init__(
-        self, weights: Tensor, velocity: Tensor | None, group: dict[str, Any], own: Tensor
+        self, descent: InWalkSGD, velocity: Tensor | None, group: dict[str, Any], own: Tensor
     ) -> None:
-        self.weights = weights
+        self.descent = descent
+        self.weights = weights = descent.prototypes.detach()
         self.velocity = velocity
         self.rate = float(group["lr"])
         self.momentum = float(group["momentum"])
         self.decay = float(group["weight_decay"])
-        self.is_begun = False
+        self.walks_before = descent.walks
         self.own = own
         self.own_list: list[int] = own.tolist()
         self.to_own = weights.new_zeros(len(own), weights.shape[1])
 
     def check_first_walk(self) -> None:
-        """Refuse a second backward pass.
+        """Refuse a second backward pass, and one of two forward passes together.
 
         Raises:
             RuntimeError: If the classes have moved since forward.
         """
-        if self.is_begun:
+        if self.descent.walks != self.walks_before:
             raise RuntimeError(
-                "with updates in the walk there is one backward pass for each forward pass, got a "
-                "second one; the class vectors it would differentiate have moved"
+                "with updates in the walk there is one backward pass for each forward pass, before "
+                "the next one, got a second one; the class vectors it would differentiate have moved"
             )
-        self.is_begun = True
+        self.descent.walks += 1
 
     def move(
         self,
