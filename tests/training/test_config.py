@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from marginface.data import Augmentation
+from marginface.reconstruction import ReconstructionConfig
 from marginface.training import (
     BackboneConfig,
     DataConfig,
@@ -57,11 +58,23 @@ def test_every_field_without_effect_is_a_field() -> None:
         ({"steps": 5, "batch_size": 4, "accumulate": 4}, "got batch_size 4 with accumulate 4"),
         ({"steps": 5, "ema_decay": 1.0}, r"ema_decay must lie in \(0, 1\), got 1.0"),
         ({"steps": 5, "clip_norm": -1.0}, "clip_norm must be a finite number above 0, got -1.0"),
-        ({"steps": 5, "seed": -1}, "seed must be 0 or more, got -1"),
+        ({"steps": 5, "seed": -1}, r"seed must be 0 or more and below 2\*\*63, got -1"),
+        (
+            {"steps": 5, "seed": 1 << 63},
+            r"seed must be 0 or more and below 2\*\*63, got 9223372036",
+        ),
         ({"steps": 5, "timeout_s": 0.0}, "timeout_s must be a finite number above 0, got 0.0"),
         (
             {"steps": 5, "accumulate": 2, "head": HeadConfig(updates_in_walk=True)},
             "head.updates_in_walk must go with accumulate 1 and .* got 2 and False",
+        ),
+        (
+            {
+                "steps": 5,
+                "head": HeadConfig(updates_in_walk=True),
+                "reconstruction": ReconstructionConfig(canon_weight=0.25),
+            },
+            "must go with reconstruction.canon_weight 0, got 0.25; the canonical face meets",
         ),
         ({"steps": 5, "layer_rates": {"stem": 0.0}}, "layer_rates.stem must be a finite number"),
     ],

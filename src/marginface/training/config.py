@@ -129,7 +129,9 @@ class TrainConfig:
             positive(name, getattr(self, name))
         for name in ("steps", "accumulate", "checkpoint_every_steps", "log_every"):
             at_least(name, getattr(self, name), 1)
-        at_least("seed", self.seed, 0)
+        if not 0 <= self.seed < 1 << 63:
+            # NumPy makes a float of what no int64 holds, and then many seeds would draw alike.
+            raise ValueError(f"seed must be 0 or more and below 2**63, got {self.seed}")
         # Batch normalisation of a single row has no variance to divide by.
         at_least("batch_size", self.batch_size, 2)
         one_of("precision", self.precision, get_args(Precision))
@@ -144,10 +146,21 @@ class TrainConfig:
                 "head.updates_in_walk must go with accumulate 1 and optimizer.nesterov False, got "
                 f"{self.accumulate} and {self.optimizer.nesterov}"
             )
+        if self.head.updates_in_walk and self.has_canonical_term:
+            raise ValueError(
+                "head.updates_in_walk must go with reconstruction.canon_weight 0, got "
+                f"{self.reconstruction.canon_weight}; the canonical face meets the class vectors in "
+                "the same backward pass, and they would have moved"
+            )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in (0, 1), got {self.ema_decay}")
         for stage, rate in self.layer_rates.items():
             positive(f"layer_rates.{stage}", rate)
+
+    @property
+    def has_canonical_term(self) -> bool:
+        """Whether the head sees a second face of each picture, the reconstructed one."""
+        return self.reconstruction is not None and self.reconstruction.canon_weight > 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as nested dictionaries that JSON can hold."""
