@@ -48,6 +48,17 @@ def test_a_failed_face_is_a_miss_in_both(case):
     assert record["insightface"]["mean"] < whole["insightface"]["mean"]
 
 
+def test_mated_pairs_first_leave_out_the_published_tar_alone(case):
+    pairs, features = case
+    order = np.argsort(~pairs.is_mated, kind="stable")
+    sorted_pairs = pack_pairs(pairs.is_mated[order], name="sorted")
+    rows = np.stack([2 * order, 2 * order + 1], axis=1).ravel()
+    record = pair_record(sorted_pairs, features[rows], resamples=5)
+    assert 0.5 < record["insightface"]["mean"] < 1
+    assert "tar" not in record["insightface"]
+    assert "got none in fold 8 of 10" in record["refused"]["published TAR at FAR 0.001"]
+
+
 def test_people_of_a_table_are_drawn(tmp_path):
     lines = ["picture_a,picture_b,is_mated,identity_a,identity_b"]
     lines += [f"{n}a,{n}b,1,p{n},p{n}\n{n}a,{n + 1}a,0,p{n},p{n + 1}" for n in range(12)]

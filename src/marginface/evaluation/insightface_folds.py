@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from marginface.errors import UndefinedRateError
 from marginface.evaluation.bootstrap import IdentityBootstrap
 from marginface.evaluation.scores import check_flags
 
@@ -44,29 +43,32 @@ class GridAccuracy:
         accuracies: Of each fold.
         thresholds: The squared distance each fold was judged at.
         tar: Mean over the folds of the share of mated pairs accepted; "VAL" in the public code.
+            None, as the two below, where a fold holds one kind of pairs only.
         tar_std: Its plain deviation over the folds.
         far: Mean over the folds of the FAR met at those thresholds.
+        no_tar: Why there is no `tar`; empty where there is.
     """
 
     mean: float
     std: float
     accuracies: tuple[float, ...]
     thresholds: tuple[float, ...]
-    tar: float
-    tar_std: float
-    far: float
+    tar: float | None
+    tar_std: float | None
+    far: float | None
+    no_tar: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the record in plain types, ready for JSON; keys as the attributes."""
-        return {
+        """Return what was measured in plain types, ready for JSON; keys as the attributes."""
+        accuracy = {
             "mean": self.mean,
             "std": self.std,
             "accuracies": list(self.accuracies),
             "thresholds": list(self.thresholds),
-            "tar": self.tar,
-            "tar_std": self.tar_std,
-            "far": self.far,
         }
+        if self.tar is None:
+            return accuracy
+        return accuracy | {"tar": self.tar, "tar_std": self.tar_std, "far": self.far}
 
 
 def flip_summed(features: ArrayLike, mirrored: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -115,6 +117,9 @@ def neighbouring_folds(pairs: int, folds: int) -> NDArray[np.int64]:
 def grid_accuracy(distances: ArrayLike, is_mated: ArrayLike, *, folds: int = 10) -> GridAccuracy:
     """Return accuracy and TAR at FAR 0.001 as insightface's code would print them.
 
+    Where a fold holds one kind of pairs only, its TAR or FAR is 0 / 0, and the public code ends;
+    here the accuracy still stands.
+
     Args:
         distances: Squared distance of each pair, shape (pairs,), in the order of the list;
             +inf for a pair without a score, which matches at no threshold.
@@ -123,7 +128,6 @@ def grid_accuracy(distances: ArrayLike, is_mated: ArrayLike, *, folds: int = 10)
 
     Raises:
         ValueError: If a distance is NaN or negative, or `folds` does not fit.
-        UndefinedRateError: If a fold lacks mated or non-mated pairs.
 
     Example:
         >>> grid_accuracy([0.5, 1.5, 0.75, 1.9], [1, 0, 1, 0], folds=2).thresholds
@@ -132,21 +136,22 @@ def grid_accuracy(distances: ArrayLike, is_mated: ArrayLike, *, folds: int = 10)
     distances, flags = _check(distances, is_mated, folds)
     fold = neighbouring_folds(distances.size, folds)
     accepted = _accepted(distances, flags, fold, folds, GRID)
-    mated, nonmated = _pairs_per_fold(flags, fold, folds)
+    mated, nonmated = (np.bincount(fold[kind], minlength=folds) for kind in (flags, ~flags))
     right = accepted[1] + nonmated[:, None] - accepted[0]
-    total = mated + nonmated
     # Equal counts over equal totals compare as the public code's quotients do.
     best = np.argmax(right.sum(axis=0) - right, axis=1)
-    accuracies = right[np.arange(folds), best] / total
-    tar, far = _rates_at_far(distances, flags, fold, folds)
+    accuracies = right[np.arange(folds), best] / (mated + nonmated)
+    no_tar = _one_sided(mated, nonmated)
+    tar, far = (None, None) if no_tar else _rates_at_far(distances, flags, fold, (mated, nonmated))
     return GridAccuracy(
         mean=float(np.mean(accuracies)),
         std=float(np.std(accuracies)),
         accuracies=tuple(accuracies.tolist()),
         thresholds=tuple(GRID[best].round(2).tolist()),
-        tar=float(np.mean(tar)),
-        tar_std=float(np.std(tar)),
-        far=float(np.mean(far)),
+        tar=None if tar is None else float(np.mean(tar)),
+        tar_std=None if tar is None else float(np.std(tar)),
+        far=None if far is None else float(np.mean(far)),
+        no_tar=no_tar,
     )
 
 
@@ -224,25 +229,27 @@ def _accepted(
     return counts.reshape(2, folds, columns).cumsum(axis=2)[:, :, :-1]
 
 
-def _pairs_per_fold(
-    flags: NDArray[np.bool_], fold: NDArray[np.int64], folds: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    mated = np.bincount(fold[flags], minlength=folds)
-    nonmated = np.bincount(fold[~flags], minlength=folds)
+def _one_sided(mated: NDArray[np.int64], nonmated: NDArray[np.int64]) -> str:
+    """Say which fold lacks a kind of pairs, given how many each holds; nothing if none does."""
     for kind, counts in (("mated", mated), ("non-mated", nonmated)):
         if not counts.all():
-            raise UndefinedRateError(
+            return (
                 f"every fold must hold {kind} pairs, got none in fold {int(np.argmin(counts)) + 1} "
-                f"of {folds}; the folds are runs of neighbouring pairs"
+                f"of {counts.size}; the folds are runs of neighbouring pairs, so list mated and "
+                "non-mated pairs in turn"
             )
-    return mated, nonmated
+    return ""
 
 
 def _rates_at_far(
-    distances: NDArray[np.float64], flags: NDArray[np.bool_], fold: NDArray[np.int64], folds: int
+    distances: NDArray[np.float64],
+    flags: NDArray[np.bool_],
+    fold: NDArray[np.int64],
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return TAR and FAR of each fold at the threshold the others give for `TARGET_FAR`."""
-    mated, nonmated = _pairs_per_fold(flags, fold, folds)
+    mated, nonmated = counts
+    folds = mated.size
     accepted = _accepted(distances, flags, fold, folds, FINE_GRID)[0]
     others = (accepted.sum(axis=0) - accepted) / (nonmated.sum() - nonmated)[:, None]
     thresholds = np.array(
