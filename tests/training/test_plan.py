@@ -296,6 +296,10 @@ def test_updates_move_into_the_walk_where_the_gradient_is_large() -> None:
     split = advice_of(plan(run_of(accumulate=2), 1_000_000, facts=FACTS))["head.updates_in_walk"]
     assert not split.is_change
     assert "accumulate 1" in split.reason
+    joint = run_of(reconstruction=ReconstructionConfig())
+    beside = advice_of(plan(joint, 1_000_000, facts=FACTS))["head.updates_in_walk"]
+    assert not beside.is_change
+    assert "without the canonical term" in beside.reason
 
 
 def test_precision_is_what_this_machine_is_fast_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,10 @@ class _Trial:
     def updates_in_walk(self) -> Advice:
         name, now = "head.updates_in_walk", self.config.head.updates_in_walk
         if not self._can_walk:
-            reason = "goes with accumulate 1 and without Nesterov momentum only"
+            reason = (
+                "goes with accumulate 1, without Nesterov momentum and without the canonical term "
+                "of reconstruction only"
+            )
             return Advice(setting=name, now=now, better=now, reason=reason)
         if self.config.head.sample_rate < 1:
             return Advice(setting=name, now=now, better=now, reason=SAMPLING_NEEDS_IT)
@@ -173,7 +176,8 @@ class _Trial:
     @property
     def _can_walk(self) -> bool:
         """Whether class vectors may move within the walk."""
-        return self.config.accumulate == 1 and not self.config.optimizer.nesterov
+        is_plain = self.config.accumulate == 1 and not self.config.optimizer.nesterov
+        return is_plain and not self.config.canonical_weight
 
     def _tried(
         self,

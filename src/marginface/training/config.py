@@ -146,10 +146,10 @@ class TrainConfig:
                 "head.updates_in_walk must go with accumulate 1 and optimizer.nesterov False, got "
                 f"{self.accumulate} and {self.optimizer.nesterov}"
             )
-        if self.head.updates_in_walk and self.has_canonical_term:
+        if self.head.updates_in_walk and self.canonical_weight:
             raise ValueError(
                 "head.updates_in_walk must go with reconstruction.canon_weight 0, got "
-                f"{self.reconstruction.canon_weight}; the canonical face meets the class vectors in "
+                f"{self.canonical_weight}; the canonical face meets the class vectors in "
                 "the same backward pass, and they would have moved"
             )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
@@ -158,9 +158,9 @@ class TrainConfig:
             positive(f"layer_rates.{stage}", rate)
 
     @property
-    def has_canonical_term(self) -> bool:
-        """Whether the head sees a second face of each picture, the reconstructed one."""
-        return self.reconstruction is not None and self.reconstruction.canon_weight > 0
+    def canonical_weight(self) -> float:
+        """The weight of the reconstructed face, which the head sees beside the picture's own."""
+        return 0.0 if self.reconstruction is None else self.reconstruction.canon_weight
 
     def to_dict(self) -> dict[str, Any]:
         """Return the config as nested dictionaries that JSON can hold."""
