@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from marginface.data import read_landmarks, read_picture
 from marginface.detection import Detection, Detector, choose_face
+from marginface.detection.cuts import cut_out, turned, turning
 from marginface.errors import WeightsError
 from tests.data.made import PICTURES
 
@@ -126,6 +127,42 @@ def test_travels_to_another_process(detector: Detector) -> None:
     other = pickle.loads(pickle.dumps(detector))
     np.testing.assert_array_equal(other.detect(image)[0].points, detector.detect(image)[0].points)
     assert other.lowest_score == detector.lowest_score
+
+
+@pytest.mark.parametrize("turn_rad", [-np.pi / 4, np.pi / 6, np.pi / 4, np.pi])
+def test_points_turn_with_the_face(detector: Detector, turn_rad: float) -> None:
+    """The network's own points would stay upright: 15 degrees off is the most a step leaves."""
+    image = cut_out(read_picture(PORTRAITS[-1]), (-200, -100), 1100)
+    [found] = detector.detect(image)
+    [other] = detector.detect(turned(image, turn_rad))
+    turn = turning(len(image), turn_rad)
+    expected = found.points @ turn[:, :2].T + turn[:, 2]
+    distance = np.linalg.norm(found.points[0] - found.points[1])
+    np.testing.assert_allclose(other.points, expected, atol=0.25 * distance)
+    eyes = other.points[1] - other.points[0], expected[1] - expected[0]
+    off = np.angle(complex(*eyes[0]) / complex(*eyes[1]))
+    assert abs(off) < np.radians(15)
+
+
+def test_a_small_face_is_not_turned(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its score says too little; so its points are those of a detector that never turns."""
+    image = cut_out(read_picture(PORTRAITS[-1]), (-200, -100), 1100)
+    hanging = turned(image, np.pi / 4)
+    small = np.asarray(cv2.resize(hanging, (100, 100), interpolation=cv2.INTER_AREA))
+    [found] = detector.detect(small)
+    assert found.box[2:].max() < 48
+    monkeypatch.setattr("marginface.detection.yunet.STANDS", 0.0)
+    np.testing.assert_array_equal(detector.detect(small)[0].points, found.points)
+
+
+def test_turning_moves_pictures_as_it_moves_points() -> None:
+    image = np.zeros((41, 41, 3), np.uint8)
+    image[10, 30] = 255
+    x, y = turning(41, 0.5) @ [30, 10, 1]
+    row, column = np.unravel_index(turned(image, 0.5)[..., 0].argmax(), (41, 41))
+    assert (abs(column - x), abs(row - y)) < (1, 1)
+    np.testing.assert_allclose(turning(41, np.pi) @ [0, 0, 1], [40, 40], atol=1e-9)
+    assert turned(image, 0.0) is image
 
 
 def test_nothing_to_find(detector: Detector) -> None:

@@ -6,15 +6,15 @@ fills the picture, larger for one lost in it.
 
 Its points wander by some pixels with the scale at which it sees a face, so each face found is cut
 out and looked at three times more, one of them mirrored, and the points are averaged, which takes
-30 ms a face. Recognition gains by it: see `CLOSER_LOOKS`.
+30 ms a face. Recognition gains by it: see `CLOSER_LOOKS`. A face that hangs is turned first, which
+takes 14 ms a step of 15 degrees: see `STANDS`.
 
 Source: Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research
     2023; the weights are OpenCV's, see `marginface.weights`.
 """
 
+import math
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from marginface.detection.cuts import at_most, cut_out, turned, turning
+from marginface.detection.faces import Detection, central, mirrored, scaled, shared
 from marginface.errors import WeightsError
 from marginface.weights import resolve_weights
 
@@ -33,25 +35,19 @@ OVERLAP = 0.3
 CLOSER_LOOKS = ((320, 300, False), (160, 130, False), (160, 150, True))
 # A closer look counts if its box shares so much with the first, as intersection over union.
 SAME_FACE = 0.4
+# YuNet's points stay upright however the face is turned, 45 degrees or upside down, and only its
+# score tells; so a cut whose face scores low is turned while that makes it score higher. A face
+# below the second score may lie on its side or stand on its head. Scores of small faces say less,
+# so these are left. Public SFace weights on 220 pictures of CelebA, of which it turns 9 %: FNMR at
+# FMR 0.001 from 0.059 to 0.040, d-prime 4.50 to 4.63.
+STANDS = 0.93
+MAY_LIE = 0.91
+TURN_RAD = math.radians(15)
+GAIN = 0.004
+SMALLEST_TURNED = 48
 # Sides in pixels: no look sees more of the picture, and no closer look more of a face.
 LARGEST_LOOK = 2560
 LARGEST_CUT = 1200
-_MIRRORED_POINTS = [1, 0, 2, 4, 3]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Detection:
-    """A face in a picture, in the picture's pixels.
-
-    Args:
-        box: Left, top, width, height, shape (4,).
-        points: (x, y) of the five points, shape (5, 2), in the order of `alignment`.
-        score: Higher is more of a face, in [0, 1].
-    """
-
-    box: NDArray[np.float64]
-    points: NDArray[np.float64]
-    score: float
 
 
 class Detector:
@@ -113,11 +109,11 @@ class Detector:
                 f"got {image.dtype} of shape {image.shape}"
             )
         # Each look would read the whole picture again: at 90 megapixels, 1.4 s each.
-        small = _at_most(image, LARGEST_LOOK)
+        small = at_most(image, LARGEST_LOOK)
         back = np.array(image.shape[1::-1]) / small.shape[1::-1]
         for side, longest in _looks(max(image.shape[:2])):
             if found := self._look(small, side, longest):
-                return [self._refined(image, _scaled(face, back)) for face in found]
+                return [self._refined(image, scaled(face, back)) for face in found]
         return []
 
     def _refined(self, image: NDArray[np.uint8], face: Detection) -> Detection:
@@ -125,19 +121,57 @@ class Detector:
         left, top, width, height = face.box
         side = max(8, round(2 * float(max(width, height))))
         corner = (round(left + width / 2 - side / 2), round(top + height / 2 - side / 2))
-        cut = _at_most(_cut(image, corner, side), LARGEST_CUT)
+        cut = at_most(cut_out(image, corner, side), LARGEST_CUT)
         back = side / len(cut)
         own = np.array([left - corner[0], top - corner[1], width, height]) / back
+        turn_rad, first = self._upright(cut, is_small=bool(max(width, height) < SMALLEST_TURNED))
+        if turn_rad:
+            cut = turned(cut, turn_rad)
+            own = first[0].box
         seen = []
         for square, longest, is_mirrored in CLOSER_LOOKS:
-            looked_at = np.ascontiguousarray(cut[:, ::-1]) if is_mirrored else cut
-            found = self._look(looked_at, square, longest)
-            faces = [_mirrored(other, len(cut)) for other in found] if is_mirrored else found
-            nearest = max(faces, key=lambda other: _shared(other.box, own), default=None)
-            if nearest is not None and _shared(nearest.box, own) >= SAME_FACE:
-                seen.append(nearest.points * back + corner)
-        points = np.mean(seen, axis=0) if seen else face.points
+            if (square, longest, is_mirrored) == CLOSER_LOOKS[0]:
+                faces = first
+            else:
+                looked_at = np.ascontiguousarray(cut[:, ::-1]) if is_mirrored else cut
+                faces = self._look(looked_at, square, longest)
+            if is_mirrored:
+                faces = [mirrored(other, len(cut)) for other in faces]
+            nearest = max(faces, key=lambda other: shared(other.box, own), default=None)
+            if nearest is not None and shared(nearest.box, own) >= SAME_FACE:
+                seen.append(nearest.points)
+        if not seen:
+            return face
+        turn = turning(len(cut), -turn_rad)
+        points = (np.mean(seen, axis=0) @ turn[:, :2].T + turn[:, 2]) * back + corner
         return Detection(box=face.box, points=points, score=face.score)
+
+    def _upright(self, cut: NDArray[np.uint8], *, is_small: bool) -> tuple[float, list[Detection]]:
+        """Return by how much a cut must be turned for its face to stand, and the faces then.
+
+        The angle is 0 where it stands already, as most do, or is small; else the first face is
+        the one turned.
+        """
+        looks: dict[float, list[Detection]] = {}
+
+        def score(turn_rad: float) -> float:
+            if turn_rad not in looks:
+                looks[turn_rad] = self._look(turned(cut, turn_rad), *CLOSER_LOOKS[0][:2])
+            face = central(looks[turn_rad], len(cut))
+            return 0.0 if face is None else face.score
+
+        best = 0.0
+        if score(0.0) >= STANDS or is_small:
+            return best, looks[best]
+        if score(0.0) < MAY_LIE:
+            best = max((0.0, math.pi / 2, math.pi, -math.pi / 2), key=score)
+        for step in (TURN_RAD, -TURN_RAD):
+            while score(best + step) > score(best) + GAIN:
+                best += step
+        if score(best) <= score(0.0) + GAIN:
+            return 0.0, looks[0.0]
+        face = central(looks[best], len(cut))
+        return best, [] if face is None else [face]
 
     def _look(self, image: NDArray[np.uint8], side: int, longest: int) -> list[Detection]:
         height, width = image.shape[:2]
@@ -168,74 +202,6 @@ class Detector:
                 str(self.weights), "", (side, side), self.lowest_score, OVERLAP
             )
         return networks[side]
-
-
-def choose_face(detections: Sequence[Detection], image_size: tuple[int, int]) -> Detection:
-    """Return the largest central face: the highest area times closeness to the middle.
-
-    Closeness is 1 in the middle of the picture and 0 at its corners.
-
-    Args:
-        detections: At least one.
-        image_size: (height, width) of the picture.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    if not detections:
-        raise ValueError("detections must hold at least one face, got none")
-    middle = np.array([image_size[1], image_size[0]]) / 2
-
-    def weight(face: Detection) -> float:
-        distance = float(np.linalg.norm(face.box[:2] + face.box[2:] / 2 - middle))
-        closeness = max(0.0, 1 - distance / float(np.linalg.norm(middle)))
-        return float(face.box[2] * face.box[3]) * closeness
-
-    return max(detections, key=weight)
-
-
-def _cut(image: NDArray[np.uint8], corner: tuple[int, int], side: int) -> NDArray[np.uint8]:
-    """Return a square of the picture from `corner` (x, y), black where it reaches outside."""
-    cut = np.zeros((side, side, 3), dtype=np.uint8)
-    height, width = image.shape[:2]
-    left, top = max(corner[0], 0), max(corner[1], 0)
-    part = image[top : max(min(corner[1] + side, height), top), left : min(corner[0] + side, width)]
-    row, column = top - corner[1], left - corner[0]
-    cut[row : row + part.shape[0], column : column + part.shape[1]] = part
-    return cut
-
-
-def _at_most(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """Return the picture, shrunk to that longest side if it is larger."""
-    height, width = image.shape[:2]
-    scale = longest / max(height, width)
-    if scale >= 1:
-        return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _scaled(face: Detection, back: NDArray[np.float64]) -> Detection:
-    """Return a face found in a shrunk picture as it is in the picture, `back` times as large."""
-    box = face.box * np.tile(back, 2)
-    return Detection(box=box, points=face.points * back, score=face.score)
-
-
-def _mirrored(face: Detection, width: int) -> Detection:
-    """Return a face found in a mirrored picture of that width, as it is in the picture."""
-    left, top, wide, tall = face.box
-    points = face.points[_MIRRORED_POINTS]
-    points[:, 0] = width - points[:, 0]
-    box = np.array([width - left - wide, top, wide, tall])
-    return Detection(box=box, points=points, score=face.score)
-
-
-def _shared(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return the intersection over the union of two boxes."""
-    low = np.maximum(box[:2], other[:2])
-    high = np.minimum(box[:2] + box[2:], other[:2] + other[2:])
-    both = float(np.prod(np.maximum(high - low, 0)))
-    return both / (float(np.prod(box[2:]) + np.prod(other[2:])) - both + 1e-9)
 
 
 def _looks(longest: int) -> list[tuple[int, int]]:
