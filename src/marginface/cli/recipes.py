@@ -71,7 +71,7 @@ def _facts(name: str) -> dict[str, Any]:
         "options": dict(config.loss.options),
     }
     if name not in PUBLISHED:
-        about = (RECIPES[name].__doc__ or "").splitlines()[0]
+        about = (RECIPES[name].__doc__ or "").splitlines()[0].removeprefix("Return ").rstrip(".")
         own = {"paper": OWN, "label": about, "data": None, "schedule_source": OWN}
         return facts | own | {"expected": [], "inferred": [], "differs": []}
     row = PUBLISHED[name]
@@ -137,9 +137,11 @@ def _commands(name: str, pack: str, expected: list[dict[str, Any]]) -> list[str]
 
 
 def _overview(facts: dict[str, Any]) -> Table:
-    table = Table(
-        "name", "row and paper", "data", "network", "loss", "expected, %", show_lines=True
-    )
+    table = Table(show_lines=True)
+    # A name is there to be copied, so it is never cut.
+    table.add_column("name", no_wrap=True, min_width=max(map(len, facts)))
+    for heading in ("row and paper", "data", "network", "loss", "expected, %"):
+        table.add_column(heading, overflow="fold")
     for name, one in facts.items():
         paper = f"{one['label']}\n{one['paper']}"
         data = one["data"]["name"] if one["data"] else "any pack"
