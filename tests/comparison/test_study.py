@@ -256,6 +256,8 @@ def test_a_missing_picture_is_found_before_anything_is_trained(
         ({"losses": (LossConfig(name="arcfase"),)}, "did you mean 'arcface'"),
         ({"seeds": (0, 0)}, "seeds must be one or more numbers, each once"),
         ({"losses": LOSSES + LOSSES}, "each once"),
+        ({"fmr_targets": (0.1, 0.0)}, r"fmr_targets must be a fraction in \(0, 1\), got 0.0"),
+        ({"resamples": 0}, "resamples must be at least 1, got 0"),
         ({"references": ("starting-weights",)}, "only where backbone.weights is given"),
         ({"losses": (LossConfig(name="arcface", options={"margin_rad": 28.6}),)}, "degrees"),
     ],

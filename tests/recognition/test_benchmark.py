@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,23 @@ def folder(tmp_path: Path) -> Path:
 def pairs(tmp_path: Path) -> Path:
     (tmp_path / "pairs.txt").write_text(PAIRS)
     return tmp_path / "pairs.txt"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"fmr_targets": (0.1, 1.5)}, r"fmr_targets must be a fraction in \(0, 1\), got 1.5"),
+        ({"at_fmr": 2.0}, r"at_fmr must be a fraction in \(0, 1\), got 2.0"),
+        ({"resamples": 0}, "resamples must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"score": "vmf-mutal"}, "did you mean 'vmf-mutual'"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_opened(
+    tiny: Recognizer, tmp_path: Path, asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate_pairs(tiny, tmp_path / "nowhere", tmp_path / "no.txt", **asked)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marginface.errors import unknown_name
+from marginface.evaluation.settings import check_settings
 from marginface.losses import LOSSES, make_loss
 from marginface.reconstruction import ReconstructionConfig
 from marginface.training import LossConfig, TrainConfig
@@ -79,6 +80,7 @@ class ComparisonPlan:
         for reference in self.references:
             if reference not in REFERENCES:
                 raise unknown_name("references", reference, REFERENCES)
+        check_settings(fmr_targets=self.fmr_targets, resamples=self.resamples)
         if "starting-weights" in self.references and self.config.backbone.weights is None:
             raise ValueError(
                 "references may name starting-weights only where backbone.weights is given, "

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marginface.errors import UndefinedRateError
+from marginface.evaluation.settings import check_settings
 
 LEVEL = 0.95
 # Numbers per block of weights: about 3 MB, which stays in a core's cache.
@@ -39,15 +40,14 @@ class IdentityBootstrap:
     Args:
         first: Code of the first picture's person, from 0, shape (pairs,).
         second: Code of the second picture's person, shape (pairs,).
-        seed: Of the draws, and of nothing else.
+        seed: Of the draws, and of nothing else; at least 0.
         resamples: How many draws, at least 1.
     """
 
     def __init__(
         self, first: NDArray[np.int64], second: NDArray[np.int64], *, seed: int, resamples: int
     ) -> None:
-        if resamples < 1:
-            raise ValueError(f"resamples must be at least 1, got {resamples}")
+        check_settings(resamples=resamples, seed=seed)
         self.identities = int(max(first.max(), second.max())) + 1
         self.is_mated = first == second
         self.first = first

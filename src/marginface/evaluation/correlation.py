@@ -16,6 +16,7 @@ from marginface.errors import UndefinedRateError
 from marginface.evaluation.bootstrap import BLOCK, percentile_ends
 from marginface.evaluation.records import Interval
 from marginface.evaluation.scores import check_column
+from marginface.evaluation.settings import check_settings
 
 Weights = NDArray[np.float64]
 
@@ -53,8 +54,7 @@ def rank_correlation(
         raise ValueError(
             f"quality and measure must have one shape, got {one.shape} and {other.shape}"
         )
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples}")
+    check_settings(resamples=resamples, seed=seed)
     people = check_column("identities", identities, one.size)
     count = int(people.max()) + 1
     if count < 2:

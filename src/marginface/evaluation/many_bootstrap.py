@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from marginface.errors import UndefinedRateError
 from marginface.evaluation.bootstrap import PATIENCE
+from marginface.evaluation.settings import check_settings
 from marginface.evaluation.verification import COUNT_NUDGE
 
 Codes = NDArray[np.int64]
@@ -77,8 +78,7 @@ class ManyPairs:
         Raises:
             UndefinedRateError: If hardly a draw holds both kinds of pairs.
         """
-        if resamples < 1:
-            raise ValueError(f"resamples must be at least 1, got {resamples}")
+        check_settings(resamples=resamples, seed=seed)
         rng = np.random.default_rng(seed)
         even = np.full(self.identities, 1 / self.identities)
         kept: list[Counts] = []

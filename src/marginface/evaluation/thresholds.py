@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from marginface.errors import UndefinedRateError
 from marginface.evaluation.scores import check_flags, check_scores, split_scores
+from marginface.evaluation.settings import check_fmr
 from marginface.evaluation.verification import COUNT_NUDGE, RULE_OF_30, fnmr_at_fmr, least_pairs
 
 # No error in n independent trials: with 95 % confidence the true rate is at most 3 / n.
@@ -56,8 +57,7 @@ def check_supported(target_fmr: float, nonmated_pairs: int) -> None:
         ValueError: If the target is no fraction in (0, 1).
         UndefinedRateError: If there are fewer than 3 / target_fmr pairs.
     """
-    if not 0 < target_fmr < 1:
-        raise ValueError(f"target_fmr must be a fraction in (0, 1), got {target_fmr}")
+    check_fmr("target_fmr", target_fmr)
     if nonmated_pairs < (needed := least_pairs(target_fmr, errors=RULE_OF_3)):
         raise UndefinedRateError(
             f"a threshold at FMR {target_fmr:g} must rest on at least {needed:,} non-mated pairs "

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from marginface.errors import UndefinedRateError
 from marginface.evaluation.scores import check_scores
+from marginface.evaluation.settings import check_fmr
 
 # Whole counts stay whole: in binary, 0.29 * 100 is a little below 29.
 COUNT_NUDGE = 1e-9
@@ -101,8 +102,7 @@ def fnmr_at_fmr(mated: ArrayLike, nonmated: ArrayLike, *, target_fmr: float) -> 
     """
     mated = check_scores("mated", mated)
     nonmated = np.sort(check_scores("nonmated", nonmated))
-    if not 0 < target_fmr < 1:
-        raise ValueError(f"target_fmr must be a fraction in (0, 1), got {target_fmr}")
+    check_fmr("target_fmr", target_fmr)
     allowed = math.floor(target_fmr * nonmated.size + COUNT_NUDGE)
     if allowed == 0:
         raise UndefinedRateError(

@@ -21,13 +21,14 @@ from marginface.evaluation import (
     rates_at,
 )
 from marginface.evaluation.curves import drawn_scores
+from marginface.evaluation.settings import check_fmr, check_settings
 from marginface.evaluation.thresholds import check_supported
 from marginface.files import sha256_of
 from marginface.recognition.contract import MatchThreshold
 from marginface.recognition.pair_scores import PairScores, judge_scores, score_pairs, stem_of
 from marginface.recognition.picture_table import PairGroups, pair_groups
 from marginface.recognition.recognizer import Recognizer
-from marginface.recognition.similarity import SCORES
+from marginface.recognition.similarity import SCORES, check_score
 
 # A record names so many failed pictures; it always counts them all.
 NAMED_FAILURES = 50
@@ -72,13 +73,18 @@ def evaluate_pairs(
         resamples: Draws of the bootstrap.
 
     Raises:
-        ValueError: If no score is called so.
+        ValueError: If no score is called so, or a number asked for is out of its range; nothing was
+            read or embedded then.
         DataError: If the folder is missing or empty.
         ProtocolFileError: If a list does not parse, or names a picture that is not there.
         UndefinedRateError: If no pair can be judged at all, or too few to freeze a threshold on.
         ModelFileError: If the network gives NaN, infinity or another length.
     """
     started = time.perf_counter()
+    check_score(score)
+    check_settings(fmr_targets=fmr_targets, resamples=resamples, seed=seed)
+    if at_fmr is not None:
+        check_fmr("at_fmr", at_fmr)
     images, pairs = Path(images), Path(pairs)
     # The lists first: they are quick to read, and embedding is not.
     listed = read_pairs(pairs)
