@@ -140,8 +140,9 @@ def _overview(facts: dict[str, Any]) -> Table:
     table = Table(show_lines=True)
     # A name is there to be copied, so it is never cut.
     table.add_column("name", no_wrap=True, min_width=max(map(len, facts)))
-    for heading in ("row and paper", "data", "network", "loss", "expected, %"):
+    for heading in ("row and paper", "data", "network", "loss"):
         table.add_column(heading, overflow="fold")
+    table.add_column("expected, %", no_wrap=True)
     for name, one in facts.items():
         paper = f"{one['label']}\n{one['paper']}"
         data = one["data"]["name"] if one["data"] else "any pack"
