@@ -21,11 +21,13 @@ COMMANDS = [
     "compare",
     "export",
     "evaluate",
+    "embed",
     "verify",
     "losses",
     "recipes",
     "report",
     "render",
+    "doctor",
     *(
         f"data {name}"
         for name in ("pack", "split", "pairs", "world", "sheet", "convert", "inspect")

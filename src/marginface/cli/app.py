@@ -38,6 +38,7 @@ app.command("marginface.cli.train:train", name="train")
 app.command("marginface.cli.export:export", name="export")
 app.command("marginface.cli.compare:compare", name="compare")
 app.command("marginface.cli.evaluate:evaluate", name="evaluate")
+app.command("marginface.cli.embed:embed", name="embed")
 app.command("marginface.cli.verify:verify", name="verify")
 app.command(
     "marginface.cli.gallery:gallery",
@@ -48,6 +49,7 @@ app.command("marginface.cli.losses:losses", name="losses")
 app.command("marginface.cli.recipes:recipes", name="recipes")
 app.command("marginface.cli.render:render", name="render")
 app.command("marginface.cli.report:report", name="report")
+app.command("marginface.cli.doctor:doctor", name="doctor")
 app.command(
     "marginface.cli.protocol:protocol", name="protocol", help="Judge on a published benchmark."
 )
