@@ -13,6 +13,7 @@ from marginface.backbones.iresnet import IResNet
 from marginface.backbones.mobilefacenet import MobileFaceNet
 from marginface.backbones.sface import SFaceNet, folded_sface_onnx, load_public_sface
 from marginface.backbones.timm_adapter import make_timm
+from marginface.backbones.vit import VisionTransformer
 from marginface.errors import unknown_name
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "IResNet",
     "MobileFaceNet",
     "SFaceNet",
+    "VisionTransformer",
     "folded_sface_onnx",
     "freeze_stages",
     "load_public_sface",
@@ -44,6 +46,9 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     ),
     "mobilefacenet": MobileFaceNet,
     "sface": SFaceNet,
+    "vit_t": partial(VisionTransformer, width=256, blocks=12),
+    "vit_s": partial(VisionTransformer, width=512, blocks=12),
+    "vit_b": partial(VisionTransformer, width=512, blocks=24),
 }
 
 _TIMM = "timm:"
