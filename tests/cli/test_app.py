@@ -68,6 +68,16 @@ def test_the_list_of_commands_is_known() -> None:
     assert sorted(found) == sorted(COMMANDS)
 
 
+def test_the_lists_say_what_each_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    for table in ([], ["data"], ["protocol"], ["gallery"]):
+        assert run([*table, "--help"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        entries = [line for line in lines if re.match(r"│ [a-z]", line)]
+        assert len(entries) >= 4
+        for line in entries:
+            assert re.match(r"│ [a-z]+ +[A-Z]\w+", line), line
+
+
 def test_losses_lists_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["losses", "--json", "-"]) == 0
     record = json.loads(capsys.readouterr().out)
