@@ -78,6 +78,11 @@ def test_percentiles_leave_nan_out():
     assert percentile_ends(drawn) == pytest.approx((2.5, 97.5))
 
 
+def test_percentiles_of_nothing_are_refused():
+    with pytest.raises(UndefinedRateError, match="none of 3 resamples holds pairs"):
+        percentile_ends(np.full(3, np.nan))
+
+
 def test_unseen_rate_is_the_exact_binomial_end():
     rate = unseen_rate(90)
     assert (1 - rate) ** 90 == pytest.approx(0.025)

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -222,3 +223,22 @@ def coverage():
         for name, interval in record(world(seed, 60, 60, 60), 300).items():
             covered[name] += interval.low <= truth[name].value <= interval.high
     return {name: count / 150 for name, count in covered.items()}
+
+
+def test_a_metric_no_draw_can_measure_is_refused():
+    # d' needs people 0, 2 and 3 in a draw; a draw without 2 or 3 rests on the failed pair (0, 1).
+    first, second = [0, 0, 0, 2], [0, 0, 1, 3]
+    given = {"first_identity": first, "second_identity": second, "fmr_targets": (0.5,)}
+    case = ([0.9, 0.8, 0.0, 0.1], [1, 1, 0, 0])
+    failed = np.array([False, False, True, False])
+    records = [
+        judge_pairs(*case, **given, failed=failed, seed=seed, resamples=1) for seed in range(20)
+    ]
+    measured = ["d_prime" in record.metrics for record in records]
+    assert 0 < sum(measured) < 20
+    for record in records:
+        assert record.metrics.keys() == record.drawn.keys() == record.run_values.keys()
+        if "d_prime" in record.metrics:
+            assert math.isfinite(record.metrics["d_prime"].low)
+        else:
+            assert record.refused["d_prime"].startswith("none of 1 resamples holds pairs it can")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,13 @@ def test_failed_pairs_may_differ_between_the_models():
 def test_only_common_metrics_are_compared():
     options = {**PAIRS, "fmr_targets": (0.1, 0.001)}
     assert "fnmr_at_fmr_0.001" not in compare_pairs(SCORES, SCORES, MATED, **options)
+
+
+def test_a_metric_no_draw_measures_of_both_is_left_out():
+    record = judge_pairs(SCORES, MATED, **PAIRS)
+    drawn = record.drawn | {"d_prime": np.full(200, np.nan)}
+    differences = compare_records(record, replace(record, drawn=drawn))
+    assert differences.keys() == record.metrics.keys() - {"d_prime"}
 
 
 @pytest.mark.parametrize(

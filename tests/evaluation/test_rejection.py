@@ -163,3 +163,15 @@ def test_what_is_refused() -> None:
         error_versus_reject(**(pairs | {"quality": quality}), target_fmr=0.1)
     with pytest.raises(ValueError, match=r"quality must have shape \(360,\)"):
         error_versus_reject(**(pairs | {"quality": [1.0]}), target_fmr=0.1)
+
+
+def test_a_list_without_a_score_is_refused() -> None:
+    with pytest.raises(UndefinedRateError, match="needs pairs with a score, got 2 failed pairs"):
+        error_versus_reject(
+            [0.0, 0.0],
+            [1, 0],
+            [0.0, 0.0],
+            first_identity=[0, 0],
+            second_identity=[0, 1],
+            failed=np.array([True, True]),
+        )

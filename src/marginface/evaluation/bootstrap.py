@@ -105,12 +105,21 @@ def draw_runs(runs: int, *, seed: int, resamples: int) -> NDArray[np.int64]:
 def percentile_ends(drawn: NDArray[np.float64]) -> tuple[float, float]:
     """Return the ends of the middle 95 % of the draws; NaN draws are left out.
 
+    Raises:
+        UndefinedRateError: If no draw is finite.
+
     Example:
         >>> [round(end, 6) for end in percentile_ends(np.arange(1001.0))]
         [25.0, 975.0]
     """
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(drawn[np.isfinite(drawn)], [tail, 1 - tail])
+    finite = drawn[np.isfinite(drawn)]
+    if finite.size == 0:
+        raise UndefinedRateError(
+            f"none of {drawn.size:,} resamples holds pairs it can be measured on; "
+            "give pairs of more people"
+        )
+    low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
 
 

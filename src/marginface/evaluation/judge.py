@@ -99,11 +99,9 @@ def judge_pairs(
     drawn = _draw_metrics(runs, flags, codes, bootstrap, fmr_targets)
     is_failed = ~np.isfinite(runs)
     identities = bootstrap.identities
+    metrics = _intervals(run_values, drawn, identities, refused)
     return PairRecord(
-        metrics={
-            name: _interval(name, values, drawn[name], identities)
-            for name, values in run_values.items()
-        },
+        metrics=metrics,
         refused=refused,
         cautions=_cautions(run_values, fmr_targets, int((~flags).sum()), identities),
         fold_std=_fold_std(runs, flags, codes),
@@ -117,10 +115,10 @@ def judge_pairs(
             "failed_nonmated": int((is_failed[0] & ~flags).sum()),
         },
         identities=identities,
-        run_values={name: tuple(values) for name, values in run_values.items()},
+        run_values={name: tuple(run_values[name]) for name in metrics},
         seed=seed,
         resamples=resamples,
-        drawn={name: drawn[name] for name in run_values},
+        drawn={name: drawn[name] for name in metrics},
         protocol=_protocol(flags, people, codes, seed, resamples),
     )
 
@@ -207,6 +205,22 @@ def _draw_metrics(
         )
         drawn[name] = np.take_along_axis(by_run, chosen, axis=1).mean(axis=1)
     return drawn
+
+
+def _intervals(
+    run_values: dict[str, list[float]],
+    drawn: dict[str, Scores],
+    identities: int,
+    refused: dict[str, str],
+) -> dict[str, Interval]:
+    """Return each metric with its interval; one no resample can measure is refused."""
+    metrics = {}
+    for name, values in run_values.items():
+        try:
+            metrics[name] = _interval(name, values, drawn[name], identities)
+        except UndefinedRateError as reason:
+            refused[name] = str(reason)
+    return metrics
 
 
 def _interval(name: str, values: list[float], drawn: Scores, identities: int) -> Interval:

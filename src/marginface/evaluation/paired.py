@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from marginface.errors import UndefinedRateError
 from marginface.evaluation.bootstrap import percentile_ends
 from marginface.evaluation.judge import FMR_TARGETS, judge_pairs
 from marginface.evaluation.records import PairedDifference, PairRecord
@@ -78,6 +79,8 @@ def compare_pairs(
 def compare_records(a: PairRecord, b: PairRecord) -> dict[str, PairedDifference]:
     """Return a minus b for every metric both have, with the interval under the shared draws.
 
+    A metric that no draw can measure of both is left out.
+
     Raises:
         ValueError: If the records rest on other pairs, people, folds, seeds or draws.
     """
@@ -89,7 +92,10 @@ def compare_records(a: PairRecord, b: PairRecord) -> dict[str, PairedDifference]
     differences = {}
     for name in a.metrics:
         if name in b.metrics:
-            low, high = percentile_ends(a.drawn[name] - b.drawn[name])
+            try:
+                low, high = percentile_ends(a.drawn[name] - b.drawn[name])
+            except UndefinedRateError:
+                continue
             value = a.metrics[name].value - b.metrics[name].value
             differences[name] = PairedDifference(value=value, low=low, high=high)
     return differences

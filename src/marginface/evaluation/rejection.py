@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from marginface.errors import UndefinedRateError
 from marginface.evaluation.bootstrap import IdentityBootstrap, percentile_ends, unseen_rate
 from marginface.evaluation.judge import check_people
 from marginface.evaluation.records import Interval, PairedDifference
@@ -164,6 +165,10 @@ def error_versus_reject(
     worth = np.asarray(quality, dtype=np.float64)
     if worth.shape != flags.shape:
         raise ValueError(f"quality must have shape {flags.shape}, got {worth.shape}")
+    if not has_score.any():
+        raise UndefinedRateError(
+            f"error versus reject needs pairs with a score, got {flags.size:,} failed pairs"
+        )
     found, flags = runs[0][has_score], flags[has_score]
     worth = check_quality(worth[has_score])
     mated, nonmated = split_scores(found, flags)
