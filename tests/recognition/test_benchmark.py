@@ -78,6 +78,21 @@ def test_numbers_out_of_range_are_refused_before_anything_is_opened(
         evaluate_pairs(tiny, tmp_path / "nowhere", tmp_path / "no.txt", **asked)
 
 
+def test_a_list_of_failed_pictures_alone_is_counted(tiny: Recognizer, tmp_path: Path) -> None:
+    with PackWriter(tmp_path / "left.pack", size=32) as writer:
+        writer.add(np.zeros((32, 32, 3), np.uint8), "anna", "anna/anna_0001.png")
+        for name in ("bert/bert_0001.png", "bert/bert_0002.png", "cleo/cleo_0001.png"):
+            writer.leave_out(name, "no face", "none found")
+    (tmp_path / "p.txt").write_text("1\nbert\t1\t2\nbert\t1\tcleo\t1\n")
+    record = evaluate_pairs(
+        tiny, tmp_path / "left.pack", tmp_path / "p.txt", fmr_targets=(0.5,), resamples=20
+    )
+    assert record["pictures"] == {"named": 3, "failed": 3}
+    assert record["failure_to_acquire"] == 1.0
+    assert "got 2 failed pairs" in record["rejection"]["refused"]
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
 @pytest.fixture
 def tiny() -> Recognizer:
     backbone = make_backbone("iresnet_tiny", dim=16, input_size=32)

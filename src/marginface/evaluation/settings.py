@@ -3,11 +3,18 @@
 from collections.abc import Sequence
 
 
-def check_settings(*, fmr_targets: Sequence[float] = (), resamples: int = 1, seed: int = 0) -> None:
+def check_settings(
+    *,
+    fmr_targets: Sequence[float] = (),
+    at_fmr: float | None = None,
+    resamples: int = 1,
+    seed: int = 0,
+) -> None:
     """Check the numbers a judgement is asked for.
 
     Args:
         fmr_targets: FMR targets, fractions in (0, 1).
+        at_fmr: Where a common threshold is fixed, a fraction in (0, 1); None for nowhere.
         resamples: Draws of the bootstrap, at least 1.
         seed: Seed of the bootstrap, at least 0.
 
@@ -16,6 +23,8 @@ def check_settings(*, fmr_targets: Sequence[float] = (), resamples: int = 1, see
     """
     for target in fmr_targets:
         check_fmr("fmr_targets", target)
+    if at_fmr is not None:
+        check_fmr("at_fmr", at_fmr)
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
     if seed < 0:

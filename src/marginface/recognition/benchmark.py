@@ -21,7 +21,7 @@ from marginface.evaluation import (
     rates_at,
 )
 from marginface.evaluation.curves import drawn_scores
-from marginface.evaluation.settings import check_fmr, check_settings
+from marginface.evaluation.settings import check_settings
 from marginface.evaluation.thresholds import check_supported
 from marginface.files import sha256_of
 from marginface.recognition.contract import MatchThreshold
@@ -82,9 +82,7 @@ def evaluate_pairs(
     """
     started = time.perf_counter()
     check_score(score)
-    check_settings(fmr_targets=fmr_targets, resamples=resamples, seed=seed)
-    if at_fmr is not None:
-        check_fmr("at_fmr", at_fmr)
+    check_settings(fmr_targets=fmr_targets, at_fmr=at_fmr, resamples=resamples, seed=seed)
     images, pairs = Path(images), Path(pairs)
     # The lists first: they are quick to read, and embedding is not.
     listed = read_pairs(pairs)
@@ -119,10 +117,7 @@ def evaluate_pairs(
         "data": _data(images, pairs, groups, fingerprint_of(source, listed)),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": _versions(),
-        "seconds": {
-            "embedding": round(embedded - started, 3),
-            "judging": round(time.perf_counter() - embedded, 3),
-        },
+        "seconds": _seconds(started, embedded),
     }
 
 
@@ -257,6 +252,11 @@ def _protocol(pairs: PairList) -> str:
         f"LFW pairs, {len(pairs):,} in {folds} folds, "
         f"each fold judged at the best threshold of the other {folds - 1}"
     )
+
+
+def _seconds(started: float, embedded: float) -> dict[str, float]:
+    judged = time.perf_counter()
+    return {"embedding": round(embedded - started, 3), "judging": round(judged - embedded, 3)}
 
 
 def _versions() -> dict[str, str]:

@@ -91,7 +91,8 @@ def score_pairs(
         recognizer, source, used, is_aligned=is_aligned, flip_average=flip_average
     )
     # One row more, at the end, for the pictures that were left out: index -1.
-    embeddings = np.concatenate([embedded.embeddings, np.zeros_like(embedded.embeddings[:1])])
+    nobody = np.zeros((1, recognizer.contract.dim), np.float32)
+    embeddings = np.concatenate([embedded.embeddings, nobody])
     norms, gone = np.append(embedded.norms, np.float32(0)), np.append(embedded.failed, True)
     one, other = (np.where(row < 0, len(used), np.searchsorted(used, row)) for row in rows)
     failed = gone[one] | gone[other]
