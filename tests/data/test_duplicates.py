@@ -31,10 +31,12 @@ def test_near_pairs_are_those_of_brute_force(
     for row, bits in changed:
         if numbers:
             numbers.append(numbers[row % len(numbers)] ^ sum(1 << bit for bit in bits))
+    is_first = [number not in numbers[:row] for row, number in enumerate(numbers)]
     expected = [
         [one, two]
         for one in range(len(numbers))
         for two in range(one + 1, len(numbers))
+        if is_first[one] and (is_first[two] or numbers[one] == numbers[two])
         if (numbers[one] ^ numbers[two]).bit_count() <= 4
     ]
     found, is_whole = near_pairs(np.array(numbers, dtype=np.uint64))
@@ -43,15 +45,24 @@ def test_near_pairs_are_those_of_brute_force(
 
 
 def test_a_short_reach_is_told() -> None:
-    hashes = np.zeros(10, np.uint64)
+    hashes = np.array([0, *(1 << bit for bit in range(20, 29))], np.uint64)
     found, is_whole = near_pairs(hashes, reach=3)
     assert not is_whole
     assert 10 < len(found) < 45
     found, is_whole = near_pairs(hashes, reach=10)
     assert is_whole
     assert len(found) == 45
+    found, is_whole = near_pairs(hashes, reach=10, limit=12)
+    assert not is_whole
+    assert 0 < len(found) <= 12
     with pytest.raises(ValueError, match=r"most must lie in \[0, 4\], got 5"):
         near_pairs(hashes, most=5)
+
+
+def test_equal_hashes_are_joined_once() -> None:
+    found, is_whole = near_pairs(np.full(5000, 7, np.uint64))
+    assert is_whole
+    np.testing.assert_array_equal(found, [[0, row] for row in range(1, 5000)])
 
 
 @settings(max_examples=50)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from marginface.data import EncodedFaces, PackedFaces, convert_faces, manifest_of, open_encoded
-from marginface.data.duplicates import signatures
-from marginface.data.inspect_set import inspect_faces, shared_pictures
+from marginface.data.duplicates import Signatures, signatures
+from marginface.data.inspect_set import _candidates_across, inspect_faces, shared_pictures
 from tests.data.made import make_pack, save, smooth_image
 
 
@@ -84,3 +86,30 @@ def test_pictures_shared_with_another_set(faces: EncodedFaces, tmp_path: Path) -
     assert shared.exact == [("anna/anna_2.png", "x/x_1.png")]
     assert ("carl/carl_3.png", "y/y_1.png") in shared.near
     assert not {"anna/anna_0.png", "carl/carl_2.png"} & {name for name, _ in shared.near}
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 3, 255, 254]), st.booleans()), max_size=9))
+def test_every_picture_here_meets_the_first_of_each_near_hash_there(
+    rows: list[tuple[int, bool]],
+) -> None:
+    hashes = [number for number, _ in rows]
+    is_readable = [is_there for _, is_there in rows]
+    both = Signatures(
+        pixels=np.zeros((len(rows), 2), np.uint64),
+        hashes=np.array(hashes, np.uint64),
+        sizes=np.array([[8 * is_there, 8] for is_there in is_readable], np.int64).reshape(-1, 2),
+        unreadable=[],
+    )
+    count = len(rows) // 2
+    firsts = {}
+    for row in range(count, len(rows)):
+        if is_readable[row]:
+            firsts.setdefault(hashes[row], row - count)
+    expected = [
+        [row, there]
+        for row in range(count)
+        for number, there in sorted(firsts.items(), key=lambda item: item[1])
+        if is_readable[row] and (hashes[row] ^ number).bit_count() <= 4
+    ]
+    assert _candidates_across(both, count).tolist() == expected

@@ -25,6 +25,8 @@ MOST_BITS = 4
 LEAST_CORRELATION = 0.98
 # Neighbours looked at in each band: a million random pictures have 122 in one.
 REACH = 512
+# Candidates kept, of 16 bytes each; every one is read and compared afterwards.
+LIMIT = 1_000_000
 _BANDS = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))
 _SIDE = 32
 _POPCOUNT = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
@@ -108,21 +110,37 @@ def exact_groups(found: Signatures) -> list[list[int]]:
 
 
 def near_pairs(
-    hashes: NDArray[np.uint64], *, most: int = MOST_BITS, reach: int = REACH
+    hashes: NDArray[np.uint64], *, most: int = MOST_BITS, reach: int = REACH, limit: int = LIMIT
 ) -> tuple[Pairs, bool]:
     """Return the pairs of rows whose hashes differ in at most `most` bits, and if these are all.
+
+    The first row with a hash stands for all that have it: they are joined with it, and it alone
+    with other hashes, so that n equal hashes make n - 1 pairs and not n².
 
     Args:
         hashes: Of every picture.
         most: Bits, at most 4: with more, five bands do not suffice.
         reach: Neighbours looked at in each band; pictures with more in common may be missed.
+        limit: Pairs of different hashes after which the search ends, for the memory's sake.
 
     Raises:
         ValueError: If `most` is outside [0, 4].
     """
+    distinct, first, places = np.unique(hashes, return_index=True, return_inverse=True)
+    near, is_whole = near_hashes(distinct, most=most, reach=reach, limit=limit)
+    rows = np.arange(len(hashes))
+    joined = np.stack([first[places], rows], axis=1)[first[places] != rows]
+    pairs = np.sort(np.concatenate([joined, first[near]]), axis=1)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].astype(np.int64), is_whole
+
+
+def near_hashes(
+    hashes: NDArray[np.uint64], *, most: int = MOST_BITS, reach: int = REACH, limit: int = LIMIT
+) -> tuple[Pairs, bool]:
+    """Return the pairs of rows as `near_pairs` does, of hashes that all differ."""
     if not 0 <= most < len(_BANDS):
         raise ValueError(f"most must lie in [0, {len(_BANDS) - 1}], got {most}")
-    found, is_whole = [np.zeros((0, 2), np.int64)], True
+    found, is_whole, room = [np.zeros((0, 2), np.int64)], True, limit
     for shift, width in _BANDS:
         keys = (hashes >> np.uint64(shift)) & np.uint64((1 << width) - 1)
         order = np.lexsort((hashes, keys)).astype(np.int64)
@@ -134,11 +152,15 @@ def near_pairs(
             if not alive.size:
                 break
             close = alive[_distance(sorted_hashes[alive], sorted_hashes[alive + step]) <= most]
+            is_whole &= len(close) <= room
+            close = close[:room]
+            room -= len(close)
             found.append(np.stack([order[close], order[close + step]], axis=1))
         else:
             is_whole = False
-    pairs = np.sort(np.concatenate(found), axis=1)
-    return np.unique(pairs, axis=0).astype(np.int64), is_whole
+    # A pair that shares several bands was found in each of them.
+    pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+    return pairs.astype(np.int64), is_whole
 
 
 def alike_pairs(faces: EncodedFaces, other: EncodedFaces, pairs: Pairs) -> Iterator[bool]:

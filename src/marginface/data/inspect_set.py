@@ -10,9 +10,11 @@ import numpy as np
 from marginface.data.convert import manifest_of
 from marginface.data.convert_work import checksum_of
 from marginface.data.duplicates import (
+    Pairs,
     Signatures,
     alike_pairs,
     exact_groups,
+    near_hashes,
     near_pairs,
     signatures,
 )
@@ -41,7 +43,7 @@ class Inspection:
         left_out: (name, reason, detail) of what lies there and was never read.
         exact: Groups of names with the same pixels.
         exact_across: How many of the groups hold several people.
-        near: (name, name) of pictures alike to the eye and not in a group.
+        near: (name, name) of pictures alike to the eye and not in a group; see `near_pairs`.
         near_across: How many of those show two people by their labels.
         is_near_complete: Whether the search for them reached everywhere.
         checksum: See `Checksum`.
@@ -145,10 +147,8 @@ def shared_pictures(
     for group in exact_groups(both):
         here = [row for row in group if row < count]
         exact += [(one, two - count) for one in here for two in group if two >= count]
-    pairs, _ = _candidates(both)
-    across = pairs[(pairs[:, 0] < count) & (pairs[:, 1] >= count)] - np.array([0, count])
     known = set(exact)
-    kept = [pair for pair in across.tolist() if tuple(pair) not in known]
+    kept = [pair for pair in _candidates_across(both, count).tolist() if tuple(pair) not in known]
     across = np.array(kept, dtype=np.int64).reshape(-1, 2)
     alike = np.array([*alike_pairs(faces, other, across)], dtype=np.bool_)
 
@@ -164,18 +164,37 @@ def _near_of(
     faces: EncodedFaces, found: Signatures, groups: list[list[int]]
 ) -> tuple[list[tuple[int, int]], bool]:
     # Of pictures with the same pixels one stands for all.
-    copies = {row for group in groups for row in group[1:]}
-    pairs, is_complete = _candidates(found)
-    kept = [pair for pair in pairs.tolist() if not copies & set(pair)]
-    chosen = np.array(kept, dtype=np.int64).reshape(-1, 2)
+    is_kept = found.is_readable.copy()
+    is_kept[[row for group in groups for row in group[1:]]] = False
+    rows = np.flatnonzero(is_kept)
+    pairs, is_complete = near_pairs(found.hashes[rows])
+    chosen = rows[pairs]
     alike = np.array([*alike_pairs(faces, faces, chosen)], dtype=np.bool_)
     return [(one, two) for one, two in chosen[alike].tolist()], is_complete
 
 
-def _candidates(found: Signatures) -> tuple[Any, bool]:
-    rows = np.flatnonzero(found.is_readable)
-    pairs, is_complete = near_pairs(found.hashes[rows])
-    return rows[pairs], is_complete
+def _candidates_across(both: Signatures, count: int) -> Pairs:
+    """Return (row, row there) of pictures with near hashes, where the first `count` are here.
+
+    Of the pictures there with one hash the first stands for all; here each one counts.
+    """
+    rows = np.flatnonzero(both.is_readable)
+    distinct, places = np.unique(both.hashes[rows], return_inverse=True)
+    near, _ = near_hashes(distinct)
+    same = np.arange(len(distinct))
+    linked = np.concatenate([near, near[:, ::-1], np.stack([same, same], axis=1)])
+    is_here = rows < count
+    there = np.full(len(distinct), -1)
+    there[places[~is_here][::-1]] = rows[~is_here][::-1] - count
+    linked = linked[there[linked[:, 1]] >= 0]
+    here = rows[is_here][np.argsort(places[is_here], kind="stable")]
+    counts = np.bincount(places[is_here], minlength=len(distinct))
+    starts = np.cumsum(counts) - counts
+    pictures = counts[linked[:, 0]]
+    steps = np.arange(pictures.sum()) - np.repeat(np.cumsum(pictures) - pictures, pictures)
+    first = here[np.repeat(starts[linked[:, 0]], pictures) + steps]
+    pairs = np.stack([first, np.repeat(there[linked[:, 1]], pictures)], axis=1)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].astype(np.int64)
 
 
 def _stored_bytes(faces: EncodedFaces) -> int:
