@@ -69,8 +69,8 @@ def test_every_command_exists() -> None:
 
 
 def test_a_wrong_command_would_be_seen() -> None:
-    text = "    marginface data park x\nsee `marginface embed a.jpg`, or marginface at large\n"
-    assert unknown_calls(text) == ["data park", "embed"]
+    text = "    marginface data park x\nsee `marginface imbed a.jpg`, or marginface at large\n"
+    assert unknown_calls(text) == ["data park", "imbed"]
     assert {"demo", "train", "compare", "evaluate", "data pack"} <= commands()
 
 

@@ -23,6 +23,8 @@ COMMANDS = [
     "evaluate",
     "embed",
     "verify",
+    "enroll",
+    "identify",
     "losses",
     "recipes",
     "report",
@@ -32,7 +34,7 @@ COMMANDS = [
         f"data {name}"
         for name in ("pack", "split", "pairs", "world", "sheet", "convert", "inspect")
     ),
-    *(f"gallery {name}" for name in ("add", "search", "remove", "list")),
+    *(f"gallery {name}" for name in ("remove", "list")),
     *(f"protocol {name}" for name in ("gallery", "ijbb", "ijbc", "megaface", "pairs", "tinyface")),
 ]
 
@@ -73,7 +75,7 @@ def test_the_lists_say_what_each_command_does(capsys: pytest.CaptureFixture[str]
         assert run([*table, "--help"]) == 0
         lines = capsys.readouterr().out.splitlines()
         entries = [line for line in lines if re.match(r"│ [a-z]", line)]
-        assert len(entries) >= 4
+        assert len(entries) >= 2
         for line in entries:
             assert re.match(r"│ [a-z]+ +[A-Z]\w+", line), line
 

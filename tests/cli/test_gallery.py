@@ -22,7 +22,7 @@ def staff(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for picture in (MACRON[0], OBAMA):
         (folder / "photos" / picture.parent.name).mkdir(parents=True)
         shutil.copy(picture, folder / "photos" / picture.parent.name)
-    assert run(["gallery", "add", "sface", str(folder / "staff"), str(folder / "photos")]) == 0
+    assert run(["enroll", "sface", str(folder / "staff"), str(folder / "photos")]) == 0
     return folder / "staff"
 
 
@@ -65,7 +65,7 @@ def test_enrolment_tells_what_it_did(
         (photos / person).mkdir(parents=True)
         shutil.copy(picture, photos / person)
     (photos / "barack_obama" / "cut.jpg").write_bytes(OBAMA.read_bytes()[:999])
-    assert run(["gallery", "add", "sface", str(tmp_path / "g"), str(photos)]) == 0
+    assert run(["enroll", "sface", str(tmp_path / "g"), str(photos)]) == 0
     out, err = capsys.readouterr()
     assert "g: 1 new pictures of 1 people, 1 left out; now 3 people" in out
     assert "left out: barack_obama/cut.jpg: barack_obama/cut.jpg is cut off" in err
@@ -77,7 +77,7 @@ def test_search(staff: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     door.mkdir()
     shutil.copy(MACRON[1], door / "имя.jpg")
     (door / "cut.jpg").write_bytes(OBAMA.read_bytes()[:999])
-    words = ["gallery", "search", "sface", str(staff), str(door), str(OBAMA), "--k", "2"]
+    words = ["identify", "sface", str(staff), str(door), str(OBAMA), "--k", "2"]
     assert run([*words, "--json", str(tmp_path / "found.json")]) == 0
     record = json.loads((tmp_path / "found.json").read_text())
     cut, macron, obama = record["pictures"]
@@ -108,13 +108,13 @@ def test_list_and_remove(staff: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_bad_calls(staff: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
-    search = ["gallery", "search", "sface", staff]
+    search = ["identify", "sface", staff]
     fails(capsys, [*search, tmp_path / "empty"], 1, "must hold pictures")
     fails(capsys, [*search, tmp_path / "no.jpg"], 1, "no picture could be searched with; the first")
     fails(capsys, search, 2, "at least one picture")
     fails(capsys, [*search, OBAMA, "--threshold", "36"], 2, r"cosine in \[-1, 1\], got 36")
     fails(capsys, ["gallery", "remove", staff], 2, "at least one person")
     fails(capsys, ["gallery", "list", OBAMA], 1, "not a safetensors file|cut off")
-    fails(capsys, ["gallery", "search", "sface", "absent", OBAMA], 1, "got nothing there")
+    fails(capsys, ["identify", "sface", "absent", OBAMA], 1, "got nothing there")
     fails(capsys, ["verify", "sface", OBAMA, tmp_path / "no.jpg"], 1, "could not be read")
     fails(capsys, ["verify", "sfase", OBAMA, OBAMA], 2, "did you mean 'sface'")

@@ -227,7 +227,7 @@ def test_refuses_files(gallery: Gallery, tmp_path: Path) -> None:
     for end in (0, 5, 100, len(whole) - 1):
         fails(whole[:end], "bad: ")
     fails(whole[:-1], "cut off")
-    with pytest.raises(DataError, match="got nothing there; `marginface gallery add` makes one"):
+    with pytest.raises(DataError, match="got nothing there; `marginface enroll` makes one"):
         Gallery.load(tmp_path / "absent")
     with pytest.raises(DataError, match="got a folder"):
         Gallery.load(tmp_path)

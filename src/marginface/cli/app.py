@@ -51,12 +51,12 @@ for _name in ("demo", "train", "compare", "report", "evaluate"):
 app.command(
     "marginface.cli.protocol:protocol", name="protocol", help="Judge on a published benchmark."
 )
-for _name in ("export", "embed", "verify"):
+for _name in ("export", "embed", "verify", "enroll", "identify"):
     _add(app, _name, _name)
 app.command(
     "marginface.cli.gallery:gallery",
     name="gallery",
-    help="Enrol people, search among them, forget them.",
+    help="List who is enrolled, or forget people.",
 )
 for _name in ("losses", "recipes", "render", "doctor"):
     _add(app, _name, _name)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from marginface.cli.output import say
+from marginface.cli.output import Json, say, write_json
 from marginface.errors import ModelFileError
 from marginface.recognition import Recognizer, save_onnx
 from marginface.recognition.network import TorchNetwork
@@ -22,6 +22,8 @@ def export(
         ),
     ],
     out: Annotated[Path, Parameter(help="The file to write: .safetensors, or .onnx.")],
+    *,
+    json: Json = None,
 ) -> None:
     """Write a run's network as a model file, or any model as an ONNX file for other programs.
 
@@ -38,17 +40,21 @@ def export(
     if out.suffix != ".onnx":
         step = export_model(Path(model), out)
         say(f"{out}: the network after step {step:,} of {model}")
+        write_json({"model": model, "out": str(out), "step": step}, json)
         return
     if not Path(model).is_dir():
-        _write_onnx(model, out, of=model)
+        differs = _write_onnx(model, out, of=model)
+        write_json({"model": model, "out": str(out), "difference": differs}, json)
         return
     with tempfile.TemporaryDirectory() as folder:
         newest = Path(folder) / "model.safetensors"
         step = export_model(Path(model), newest)
-        _write_onnx(str(newest), out, of=f"step {step:,} of {model}")
+        differs = _write_onnx(str(newest), out, of=f"step {step:,} of {model}")
+    write_json({"model": model, "out": str(out), "step": step, "difference": differs}, json)
 
 
-def _write_onnx(model: str, out: Path, *, of: str) -> None:
+def _write_onnx(model: str, out: Path, *, of: str) -> float:
+    """Write the file; return by how much of their length its features differ."""
     recognizer = Recognizer.load(model)
     if not isinstance(recognizer.network, TorchNetwork):
         raise ModelFileError(f"{model} is an ONNX file already; copy it")
@@ -57,3 +63,4 @@ def _write_onnx(model: str, out: Path, *, of: str) -> None:
         f"{out}: the network of {of}; its features differ from PyTorch's by {differs:.1g} of their "
         "length"
     )
+    return differs

@@ -99,7 +99,8 @@ class WalkUpdate:
         if self.descent.walks != self.walks_before:
             raise RuntimeError(
                 "with updates in the walk there is one backward pass for each forward pass, before "
-                "the next one, got a second one; the class vectors it would differentiate have moved"
+                "the next one, got a second one; the class vectors that it would differentiate "
+                "have moved"
             )
         self.descent.walks += 1
 
