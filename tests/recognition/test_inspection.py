@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from marginface.recognition.inspection import People, likely_mislabels, likely_twins, people_of
+from marginface.recognition.inspection import (
+    People,
+    find_twins,
+    likely_mislabels,
+    likely_twins,
+    people_of,
+)
 
 DIM = 32
 
@@ -67,6 +73,20 @@ def test_one_person_in_two_folders_is_found_and_the_clearest_first() -> None:
     assert gaps == sorted(gaps)
 
 
+def test_of_too_many_twins_the_likeliest_are_kept_and_all_are_counted() -> None:
+    # One direction for everybody: a model that sees all alike.
+    everybody = made([0] * 24, [row // 2 for row in range(24)])
+    whole = find_twins(everybody, ratio=0.5)
+    assert len(whole.best) == whole.total == 66
+    few = find_twins(everybody, ratio=0.5, most=5)
+    assert (few.best, few.total) == (whole.best[:5], 66)
+    assert likely_twins(everybody, ratio=0.5) == whole.best
+    overlap = find_twins(everybody, everybody, ratio=0.5, most=1)
+    assert (len(overlap.best), overlap.total) == (1, 144)
+    with pytest.raises(ValueError, match="most must be at least 1, got 0"):
+        find_twins(everybody, most=0)
+
+
 def test_people_in_both_sets_are_found() -> None:
     here, there = made(OWNERS, OWNERS), made([1] * 4 + [7] * 4, [8] * 4 + [7] * 4, seed=5)
     assert [(each.first, each.second) for each in likely_twins(here, there)] == [("p1", "p8")]
@@ -79,6 +99,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = likely_mislabels(whole), likely_twins(whole, ratio=0.3)
     assert all(expected)
     monkeypatch.setattr("marginface.recognition.inspection._BLOCK", 2)
+    assert find_twins(whole, ratio=0.3, most=3).best == expected[1][:3]
     cut = made(owners, labels)
     np.testing.assert_array_equal(cut.own, whole.own)
     assert [each.name for each in likely_mislabels(cut)] == [each.name for each in expected[0]]

@@ -23,7 +23,11 @@ from marginface.recognition.recognizer import Recognizer
 from marginface.recognition.sources import embed_source
 
 TWIN_RATIO = 0.9
+# Pairs kept; nobody looks at more.
+MOST_TWINS = 10_000
 _BLOCK = 1024
+# Numbers of a block of cosines with all identities: 32 MB in float64.
+_CELLS = 4_000_000
 
 Matrix = NDArray[np.float64]
 
@@ -62,6 +66,19 @@ class Twins:
     second: str
     score: float
     own: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinsFound:
+    """Pairs of identities that could be one person.
+
+    Args:
+        best: The likeliest, the first of them first.
+        total: How many there are.
+    """
+
+    best: list[Twins]
+    total: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -171,8 +188,9 @@ def likely_mislabels(people: People) -> list[Mislabel]:
     if len(people.identities) < 2:
         return []
     found = []
-    for begin in range(0, len(people.labels), _BLOCK):
-        part = slice(begin, begin + _BLOCK)
+    step = _rows(len(people.identities))
+    for begin in range(0, len(people.labels), step):
+        part = slice(begin, begin + step)
         cosines = people.embeddings[part].astype(np.float64) @ people.means.T
         cosines[np.arange(len(cosines)), people.labels[part]] = -np.inf
         nearest, best = cosines.argmax(axis=1), cosines.max(axis=1)
@@ -193,38 +211,61 @@ def likely_mislabels(people: People) -> list[Mislabel]:
 def likely_twins(
     people: People, others: People | None = None, *, ratio: float = TWIN_RATIO
 ) -> list[Twins]:
-    """Return pairs of identities that could be one person, the likeliest first.
+    """Return the pairs of identities that could be one person: the best of `find_twins`."""
+    return find_twins(people, others, ratio=ratio).best
+
+
+def find_twins(
+    people: People,
+    others: People | None = None,
+    *,
+    ratio: float = TWIN_RATIO,
+    most: int = MOST_TWINS,
+) -> TwinsFound:
+    """Find pairs of identities that could be one person; keep the likeliest and count all.
+
+    To a model that sees everybody alike, each two of a set are twins; who looks at the list needs
+    to be told so, and not to be given all of them.
 
     Args:
         people: A set.
         others: Another one, for the overlap of both; the same by default.
         ratio: How near the two must be, as a share of how near each is to itself; in (0, 1].
+        most: How many are kept, at least 1.
 
     Raises:
-        ValueError: If the ratio is outside its range.
+        ValueError: If the ratio or `most` is outside its range.
     """
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio must lie in (0, 1], got {ratio}")
+    if most < 1:
+        raise ValueError(f"most must be at least 1, got {most}")
     there = people if others is None else others
     coherence, coherence_there = people.coherence, there.coherence
-    found = []
-    for begin in range(0, len(people.identities), _BLOCK):
-        part = slice(begin, begin + _BLOCK)
+    # Columns: own - score, by which the best are chosen; row and column of the pair; score.
+    best, total = np.empty((4, 0)), 0
+    step = _rows(len(there.identities))
+    for begin in range(0, len(people.identities), step):
+        part = slice(begin, begin + step)
         scores = people.centres[part] @ there.means.T
         scores = (scores + people.means[part] @ there.centres.T) / 2
         own = (coherence[part, np.newaxis] + coherence_there) / 2
         is_near = scores >= ratio * own
         if others is None:
-            is_near &= (
-                np.arange(len(there.identities)) > np.arange(begin, begin + len(own))[:, None]
-            )
-        for row, column in np.argwhere(is_near).tolist():
-            found.append(
-                Twins(
-                    first=people.identities[begin + row],
-                    second=there.identities[column],
-                    score=float(scores[row, column]),
-                    own=float(own[row, column]),
-                )
-            )
-    return sorted(found, key=lambda each: each.own - each.score)
+            is_near &= np.arange(len(there.identities)) > begin + np.arange(len(own))[:, None]
+        rows, columns = np.nonzero(is_near)
+        total += len(rows)
+        gaps = (own - scores)[rows, columns]
+        found = np.stack([gaps, begin + rows, columns, scores[rows, columns]])
+        best = np.concatenate([best, found], axis=1)
+        best = best[:, np.lexsort(best[2::-1])[:most]]
+    twins = [
+        Twins(first=people.identities[int(a)], second=there.identities[int(b)], score=s, own=g + s)
+        for g, a, b, s in best.T.tolist()
+    ]
+    return TwinsFound(best=twins, total=total)
+
+
+def _rows(columns: int) -> int:
+    """Return how many rows of that many numbers are worked on at once."""
+    return min(_BLOCK, max(1, _CELLS // max(columns, 1)))
