@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import marginface.comparison.runs as runs_module
 from marginface.comparison import (
     ComparisonPlan,
     compare_losses,
@@ -16,7 +17,7 @@ from marginface.comparison import (
 )
 from marginface.comparison import study as study_module
 from marginface.comparison.margins import margin_curve
-from marginface.comparison.runs import planned_runs
+from marginface.comparison.runs import planned_runs, usual_jobs
 from marginface.data import PackedFaces, make_pairs, read_pairs, write_pairs
 from marginface.data.pairs import picture_stem
 from marginface.errors import CheckpointMismatchError, DataError, ProtocolFileError
@@ -210,6 +211,18 @@ def test_another_plan_in_the_same_folder_is_refused(plan: ComparisonPlan, done: 
     other = replace(plan, config=replace(plan.config, steps=5))
     with pytest.raises(CheckpointMismatchError, match="steps"):
         compare_losses(other, done)
+
+
+def test_runs_at_a_time_are_as_many_as_cores_and_runs_allow(
+    plan: ComparisonPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = len(plan.seeds) * len(plan.variants)
+    monkeypatch.setattr(runs_module, "cores", lambda: 64)
+    assert usual_jobs(plan) == runs > 1
+    monkeypatch.setattr(runs_module, "cores", lambda: 1)
+    assert usual_jobs(plan) == 1
+    monkeypatch.setattr(runs_module, "cores", lambda: 64)
+    assert usual_jobs(replace(plan, config=replace(plan.config, device="cuda"))) == 1
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """`marginface compare`: losses under equal conditions."""
 
-import os
 import shlex
 import sys
 from dataclasses import replace
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 
 from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.overrides import apply_overrides, overrides_class, pick, plain_options
-from marginface.comparison import ComparisonPlan, compare_losses
+from marginface.comparison import ComparisonPlan, compare_losses, usual_jobs
 from marginface.losses import LOSS_FACTS
 from marginface.recipes import RECIPES
 from marginface.report import comparison_table, write_comparison_page
@@ -63,7 +62,7 @@ def compare(
     ] = None,
     flip_average: Annotated[bool, Parameter(help="Add the mirrored face.")] = True,
     resamples: Annotated[int, Parameter(help="Bootstrap resamples of the identities.")] = 1000,
-    jobs: Annotated[int | None, Parameter(help="Runs at a time; one a core by default.")] = None,
+    jobs: Annotated[int | None, Parameter(help="Runs at a time; by default one a core.")] = None,
     title: Annotated[str, Parameter(help="Heading of the report.")] = "Comparison of losses",
     config: Annotated[Overrides, Parameter(name="*")] = NOTHING_GIVEN,
     json: Json = None,
@@ -99,7 +98,7 @@ def compare(
         title=title,
     )
     command = shlex.join(["marginface", *sys.argv[1:]])
-    record = compare_losses(plan, out, jobs=jobs or os.cpu_count() or 1, command=command)
+    record = compare_losses(plan, out, jobs=jobs or usual_jobs(plan), command=command)
     publish(record, out, json)
 
 

@@ -1,6 +1,5 @@
 """`marginface demo`: the main job on people who do not exist, offline, in minutes."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ from cyclopts import Parameter
 
 from marginface.cli.compare import DEFAULT_LOSSES, loss_config, publish
 from marginface.cli.output import Json, say
-from marginface.comparison import ComparisonPlan, compare_losses
+from marginface.comparison import ComparisonPlan, compare_losses, usual_jobs
 from marginface.data import PairList, generate_world, make_pairs, write_pairs
 from marginface.recipes import demo as recipe
 
@@ -29,7 +28,7 @@ def demo(
         tuple[int, ...], Parameter(help="One run a loss and seed.", consume_multiple=True)
     ] = (0,),
     epochs: Annotated[float | None, Parameter(help="Length of each training.")] = None,
-    jobs: Annotated[int | None, Parameter(help="Runs at a time; one a core by default.")] = None,
+    jobs: Annotated[int | None, Parameter(help="Runs at a time; by default one a core.")] = None,
     json: Json = None,
 ) -> None:
     """Make a world of procedural faces, train several losses on it, and report who is better.
@@ -55,7 +54,7 @@ def demo(
         references=("untrained",),
         title="Losses compared on the procedural face world",
     )
-    record = compare_losses(plan, out, jobs=jobs or os.cpu_count() or 1, command="marginface demo")
+    record = compare_losses(plan, out, jobs=jobs or usual_jobs(plan), command="marginface demo")
     publish(record, out, json)
 
 

@@ -6,6 +6,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from marginface.comparison.plan import ComparisonPlan, Variant
 from marginface.comparison.workers import train_in_worker, without_ctrl_c, worker_pool
 from marginface.errors import MarginfaceError
@@ -18,6 +20,7 @@ from marginface.training import (
     train,
 )
 from marginface.training.interrupts import listen_for_stop
+from marginface.training.machine import cores
 
 POLL_S = 1.0
 
@@ -38,6 +41,13 @@ def planned_runs(plan: ComparisonPlan, out: Path) -> list[Run]:
         for seed in plan.seeds
         for variant in plan.variants
     ]
+
+
+def usual_jobs(plan: ComparisonPlan) -> int:
+    """Return how many runs at a time keep the cores busy: one on a GPU, which they would share."""
+    if torch.device(plan.config.device).type != "cpu":
+        return 1
+    return min(cores(), len(plan.seeds) * len(plan.variants))
 
 
 def train_runs(plan: ComparisonPlan, out: Path, *, jobs: int) -> list[TrainResult]:

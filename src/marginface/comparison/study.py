@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -38,6 +37,7 @@ from marginface.training import TrainConfig, TrainResult, read_log
 from marginface.training.build import build_parts, open_training_data
 from marginface.training.config import flat
 from marginface.training.describe import make_contract, versions
+from marginface.training.machine import cores
 
 RESULTS = "results.json"
 
@@ -183,7 +183,7 @@ def _head(
         "command": command,
         "date": datetime.now(UTC).date().isoformat(),
         "versions": versions(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jobs} runs at a time",
+        "machine": f"{platform.machine()}, {cores()} cores, {jobs} runs at a time",
         "baseline": plan.baseline,
         "seeds": list(plan.seeds),
         "data": {

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from marginface.training import TrainConfig, TrainingInterrupted, TrainResult, train
+from marginface.training.machine import cores
 
 REPEAT_S = 0.2
 
@@ -88,7 +89,7 @@ def train_in_worker(config: TrainConfig, folder: Path) -> TrainResult:
 
 def _begin(jobs: int) -> None:
     """Take a share of the cores, and listen to nobody but the parent."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    torch.set_num_threads(max(1, cores() // jobs))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, _worker.stop)

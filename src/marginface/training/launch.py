@@ -30,6 +30,7 @@ from marginface.errors import ProcessGroupError
 from marginface.training.checkpoint import all_checkpoints
 from marginface.training.config import TrainConfig
 from marginface.training.interrupts import TrainingInterrupted, listen_for_stop
+from marginface.training.machine import cores
 from marginface.training.rundir import TrainResult
 
 HOST = "127.0.0.1"
@@ -155,10 +156,9 @@ def _start(task: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
 
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
     defaults = {
-        "OMP_NUM_THREADS": str(max(1, (cores or 1) // count)),
+        "OMP_NUM_THREADS": str(max(1, cores() // count)),
         "OMP_WAIT_POLICY": "passive",
         # Sockets warn in pages of C++ frames of what the parent tells in one line.
         "TORCH_CPP_LOG_LEVEL": "ERROR",
