@@ -1,12 +1,15 @@
 """Files appear whole or not at all, and a disk that refuses is told in the house's words."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from marginface import files
 from marginface.errors import CheckpointWriteError
-from marginface.files import atomic_path, write_atomically
+from marginface.files import atomic_path, is_running, write_atomically
 
 
 def test_the_new_one_or_the_old_one(tmp_path: Path) -> None:
@@ -38,3 +41,12 @@ def test_a_disk_that_takes_nothing_back_is_told_as_such(
         monkeypatch.setattr(files.Path, name, refuse)
     with pytest.raises(CheckpointWriteError, match=r"file could not be written \(Read-only file"):
         write_atomically(tmp_path / "file", "content")
+
+
+def test_who_is_running() -> None:
+    assert is_running(os.getpid())
+    assert is_running(1)
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    assert not is_running(child.pid)
+    assert not is_running(10**30)

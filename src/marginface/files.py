@@ -48,7 +48,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with disk_told(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            with temporary.open("rb") as written:
+            with temporary.open("r+b") as written:  # Windows syncs nothing that is open to read
                 os.fsync(written.fileno())
             temporary.replace(target)
             sync_folder(target.parent)
@@ -80,8 +80,23 @@ def sha256_of(path: Path) -> str:
 
 def sync_folder(folder: Path) -> None:
     """Have the disk keep the names in a folder; without it a rename is lost when the power goes."""
+    if os.name == "nt":  # opens no folders, and keeps their names by itself
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process of this machine lives; where that cannot be asked, it does."""
+    if os.name == "nt":  # there the signal that asks would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return True

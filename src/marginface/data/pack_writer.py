@@ -25,6 +25,7 @@ from marginface.data.pack_format import (
     is_pack,
 )
 from marginface.errors import CheckpointWriteError, DataError
+from marginface.files import is_running, sync_folder
 
 
 class PackWriter:
@@ -209,7 +210,7 @@ class PackWriter:
         assert self._images is not None
         self._images.close()
         for file in self._folder.iterdir():
-            with file.open("rb") as written:
+            with file.open("r+b") as written:
                 os.fsync(written.fileno())
         if self.path.exists():
             # A full folder cannot be replaced in one step; the old one goes only afterwards.
@@ -223,6 +224,7 @@ class PackWriter:
             shutil.rmtree(old)
         else:
             self._folder.rename(self.path)
+        sync_folder(self.path.parent)
 
     def _close_quietly(self) -> None:
         if self._images is None:
@@ -258,7 +260,7 @@ def _clear_up(path: Path) -> None:
     """Remove what killed processes left beside `path`, and put back a pack they had moved away."""
     for left in path.parent.glob(f".{path.name}.*.*"):
         owner, ending = left.name.split(".")[-2:]
-        is_over = owner.isdigit() and Path("/proc").is_dir() and not Path(f"/proc/{owner}").exists()
+        is_over = owner.isdigit() and not is_running(int(owner))
         if not is_over or ending not in {"part", "old"}:
             continue
         if ending == "old" and not path.exists():
