@@ -258,3 +258,28 @@ def test_what_groups_refuse() -> None:
         judge_groups(**pairs | {"first_group": np.full(540, "")})
     with pytest.raises(UndefinedRateError, match="cannot be seen in 300 non-mated"):
         judge_groups(**pairs, target_fmr=0.001)
+    with pytest.raises(ValueError, match="at most 250, got 543, as 'a' and 'b'"):
+        judge_groups(**pairs | {"first_group": np.char.add("p", np.arange(540).astype(str))})
+
+
+def test_mixtures_of_many_groups_are_left_out_and_it_is_said() -> None:
+    pairs = world()
+    rng = np.random.default_rng(4)
+    for count in (12, 13):
+        labels = np.array([f"g{number:02}" for number in range(count)])
+        sides = {f"{side}_group": rng.choice(labels, 540) for side in ("first", "second")}
+        record = judge_groups(**pairs | sides, resamples=3)
+        mixed = [row for row in record.rows if " × " in row.name]
+        [different] = [row for row in record.rows if row.name == "different groups"]
+        assert different.nonmated == np.sum(
+            (sides["first_group"] != sides["second_group"]) & ~pairs["is_mated"]
+        )
+        if count == 12:
+            assert len(mixed) == 66
+            assert [row.name for row in mixed] == sorted(row.name for row in mixed)
+            assert sum(row.nonmated for row in mixed) == different.nonmated
+            assert "a × b" not in different.cautions
+        else:
+            assert mixed == []
+            assert different.cautions["a × b"].endswith("more than 12 groups")
+            assert record.unlabelled_pairs == 0

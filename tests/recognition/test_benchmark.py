@@ -78,6 +78,18 @@ def test_numbers_out_of_range_are_refused_before_anything_is_opened(
         evaluate_pairs(tiny, tmp_path / "nowhere", tmp_path / "no.txt", **asked)
 
 
+def test_a_column_of_people_is_no_column_of_groups(
+    tiny: Recognizer, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marginface.evaluation.group_cells.MOST_GROUPS", 1)
+    rows = [f"{who}/{who}_0001.jpg,{who}" for who in ("barack_obama", "rishi_sunak")]
+    (tmp_path / "who.csv").write_text("\n".join(["picture,name", *rows]) + "\n")
+    with pytest.raises(ValueError, match="must be at most 1, got 2, as 'barack_obama'"):
+        evaluate_pairs(
+            tiny, tmp_path / "nowhere", pairs, groups=tmp_path / "who.csv", group_by="name"
+        )
+
+
 def test_a_list_of_failed_pictures_alone_is_counted(tiny: Recognizer, tmp_path: Path) -> None:
     with PackWriter(tmp_path / "left.pack", size=32) as writer:
         writer.add(np.zeros((32, 32, 3), np.uint8), "anna", "anna/anna_0001.png")

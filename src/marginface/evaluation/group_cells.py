@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +10,12 @@ from marginface.errors import unknown_name
 
 ALL = "all"
 DIFFERENT = "different groups"
+MIXTURE = " × "
 UNLABELLED = ""
+# With more, the mixtures of two groups would be a table of hundreds of rows.
+MOST_MIXED = 12
+# As many as there are countries; with more it is people that were given.
+MOST_GROUPS = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,17 +26,21 @@ class Cell:
         name: "all", a group, "different groups", or "a × b".
         pairs: Which pairs, shape (pairs,).
         is_within: Whether both pictures of its pairs are in one group; also true of "all".
+        left_out: Of "different groups", why its mixtures are not listed; else empty.
     """
 
     name: str
     pairs: NDArray[np.bool_]
     is_within: bool
+    left_out: str = ""
 
 
 def make_cells(
     first_group: ArrayLike, second_group: ArrayLike, pairs: int, order: Sequence[str] | None
 ) -> list[Cell]:
     """Return all pairs, each group, all mixed pairs, and each mixture that has pairs.
+
+    With more than 12 groups the mixtures are left out, which the cell of all mixed pairs says.
 
     Args:
         first_group: The group of each first picture, text; "" where nobody labelled it.
@@ -41,7 +49,8 @@ def make_cells(
         order: The groups in their order; sorted by default. One without pairs is kept.
 
     Raises:
-        ValueError: If a shape is another, no pair has two labels, or `order` lacks a group.
+        ValueError: If a shape is another, no pair has two labels, `order` lacks a group, or there
+            are more than 250.
     """
     sides = []
     for name, values in (("first_group", first_group), ("second_group", second_group)):
@@ -49,29 +58,60 @@ def make_cells(
         if column.shape != (pairs,):
             raise ValueError(f"{name} must have shape ({pairs},), got {column.shape}")
         sides.append(column)
-    one, other = sides
-    found = sorted({*one.tolist(), *other.tolist()} - {UNLABELLED})
+    names, rows = np.unique(np.concatenate(sides), return_inverse=True)
+    found = [name for name in names.tolist() if name != UNLABELLED]
     groups = found if order is None else list(order)
+    check_groups(groups)
     for group in found:
         if group not in groups:
             raise unknown_name("group", group, groups)
-    if taken := sorted({ALL, DIFFERENT} & set(groups)):
-        raise ValueError(f"groups must not be called {taken[0]!r}, which names a row of the record")
-    is_labelled = (one != UNLABELLED) & (other != UNLABELLED)
+    places = {group: place for place, group in enumerate(groups)} | {UNLABELLED: -1}
+    codes = np.array([places[name] for name in names.tolist()])[rows]
+    one, other = np.split(codes, 2)
+    is_labelled = (one >= 0) & (other >= 0)
     if not is_labelled.any():
         raise ValueError(f"groups must label both pictures of a pair, got none of {pairs:,} so")
     cells = [Cell(name=ALL, pairs=np.ones(pairs, np.bool_), is_within=True)]
     cells += [
-        Cell(name=group, pairs=(one == group) & (other == group), is_within=True)
-        for group in groups
+        Cell(name=group, pairs=(one == place) & (other == place), is_within=True)
+        for place, group in enumerate(groups)
     ]
-    mixed = is_labelled & (one != other)
-    if mixed.any():
-        cells.append(Cell(name=DIFFERENT, pairs=mixed, is_within=False))
-    for a, b in combinations(groups, 2):
-        both = ((one == a) & (other == b)) | ((one == b) & (other == a))
-        if both.any() and len(groups) > 2:
-            cells.append(Cell(name=f"{a} × {b}", pairs=both, is_within=False))
+    return cells + _mixed_cells(one, other, is_labelled & (one != other), groups)
+
+
+def check_groups(groups: Sequence[str]) -> None:
+    """Check the names of groups, before anything is measured.
+
+    Raises:
+        ValueError: If they are too many for a table, or one is the name of another row.
+    """
+    if len(groups) > MOST_GROUPS:
+        raise ValueError(
+            f"groups must be at most {MOST_GROUPS}, got {len(groups):,}, as {groups[0]!r} and "
+            f"{groups[1]!r}; give a column of groups, not of people or pictures"
+        )
+    if taken := sorted({ALL, DIFFERENT} & set(groups)):
+        raise ValueError(f"groups must not be called {taken[0]!r}, which names a row of the record")
+
+
+def _mixed_cells(
+    one: NDArray[np.int64],
+    other: NDArray[np.int64],
+    mixed: NDArray[np.bool_],
+    groups: Sequence[str],
+) -> list[Cell]:
+    """Return all mixed pairs, and each mixture that has some, given codes of both sides."""
+    if not mixed.any():
+        return []
+    is_listed = len(groups) <= MOST_MIXED
+    left_out = "" if is_listed else f"not listed, since there are more than {MOST_MIXED} groups"
+    cells = [Cell(name=DIFFERENT, pairs=mixed, is_within=False, left_out=left_out)]
+    if len(groups) == 2 or not is_listed:
+        return cells
+    mixture = np.where(mixed, np.minimum(one, other) * len(groups) + np.maximum(one, other), -1)
+    for code in np.unique(mixture[mixed]).tolist():
+        name = MIXTURE.join(groups[place] for place in divmod(code, len(groups)))
+        cells.append(Cell(name=name, pairs=mixture == code, is_within=False))
     return cells
 
 

@@ -21,7 +21,8 @@ class GroupRates:
         fnmr, fmr: The rates; None without pairs.
         fnmr_difference, fmr_difference: Rate minus that of all pairs, for a group with pairs.
         people: How many people its pairs show.
-        cautions: "fnmr" and "fmr" to the rule that speaks against taking the rate for certain.
+        cautions: "fnmr" and "fmr" to the rule that speaks against taking the rate for certain; of
+            "different groups" also "a × b" to why the mixtures are not listed.
     """
 
     name: str

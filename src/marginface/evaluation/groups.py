@@ -4,11 +4,11 @@
     a group's FMR   = of non-mated pairs with both pictures in the group, share at or above it
 
 A pair whose two pictures are in different groups belongs to neither: it is counted, mated or not,
-under its own cell "a × b" and under "different groups". A pair with a picture nobody labelled is in
-no cell but in "all". The threshold is one for all: either given, or fixed on all pairs at an FMR
-target, then fixed again in every resample; so fixed, the FMR of all pairs is what was asked for,
-and its interval says only how closely it can be met. Groups are what the caller says they are;
-nothing is guessed from pictures.
+under "different groups" and, with up to 12 groups, under its own cell "a × b". A pair with a
+picture nobody labelled is in no cell but in "all". The threshold is one for all: either given, or
+fixed on all pairs at an FMR target, then fixed again in every resample; so fixed, the FMR of all
+pairs is what was asked for, and its interval says only how closely it can be met. Groups are what
+the caller says they are; nothing is guessed from pictures.
 
 Two rules speak about small groups. Rule of 3: no error among n pairs still allows a rate of 3/n.
 Rule of 30: fewer than 30 errors, and the true rate may lie more than 30 % off. Both take pairs for
@@ -32,7 +32,7 @@ from marginface.evaluation.bootstrap import (
     percentile_ends,
     unseen_rate,
 )
-from marginface.evaluation.group_cells import Cell, make_cells
+from marginface.evaluation.group_cells import MIXTURE, Cell, make_cells
 from marginface.evaluation.group_records import GroupRates, GroupRecord
 from marginface.evaluation.judge import check_people
 from marginface.evaluation.records import Interval, PairedDifference
@@ -78,7 +78,8 @@ def judge_groups(
         failed: As in `judge_pairs`; a failed pair matches at no threshold.
 
     Raises:
-        ValueError: If shapes differ, scores are not finite, or `order` lacks a group.
+        ValueError: If shapes differ, scores are not finite, `order` lacks a group, or there are
+            more than 250.
         UndefinedRateError: If a kind of pairs is absent, or too few are there for the target.
     """
     runs = with_failures("scores", scores, failed)
@@ -211,6 +212,8 @@ def _row(
             low, high = _ends(drawn[kind][:, index] - drawn[kind][:, 0])
             value = wrong / pairs - float(errors[whole].mean())
             differences[kind] = PairedDifference(value=value, low=low, high=high)
+    if cell.left_out:
+        cautions["a" + MIXTURE + "b"] = cell.left_out
     return GroupRates(
         name=cell.name,
         is_within=cell.is_within,

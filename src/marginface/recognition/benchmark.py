@@ -21,6 +21,7 @@ from marginface.evaluation import (
     rates_at,
 )
 from marginface.evaluation.curves import drawn_scores
+from marginface.evaluation.group_cells import check_groups
 from marginface.evaluation.settings import check_settings
 from marginface.evaluation.thresholds import check_supported
 from marginface.files import sha256_of
@@ -86,7 +87,7 @@ def evaluate_pairs(
     images, pairs = Path(images), Path(pairs)
     # The lists first: they are quick to read, and embedding is not.
     listed = read_pairs(pairs)
-    labelled = None if groups is None else pair_groups(listed, groups, group_by, bins=bins)
+    labelled = None if groups is None else _labelled(listed, groups, group_by, bins)
     if freeze_fmr is not None:
         check_supported(freeze_fmr, int((~listed.is_mated).sum()))
     source = open_images(images)
@@ -119,6 +120,12 @@ def evaluate_pairs(
         "versions": _versions(),
         "seconds": _seconds(started, embedded),
     }
+
+
+def _labelled(pairs: PairList, path: str | Path, column: str, bins: int) -> PairGroups:
+    labelled = pair_groups(pairs, path, column, bins=bins)
+    check_groups(labelled.order)
+    return labelled
 
 
 def fingerprint_of(source: ImageSource, pairs: PairList) -> str:
