@@ -60,6 +60,14 @@ def test_degrees_are_recognised(name: str, option: str) -> None:
     make_loss(name, **{option: math.radians(28.6)})
 
 
+def test_the_margin_of_magface_does_not_fall() -> None:
+    assert message_of("magface", lower_margin_rad=0.8, upper_margin_rad=0.4) == (
+        "upper_margin_rad must be at least lower_margin_rad = 0.8, got 0.4; "
+        "the margin grows with the length"
+    )
+    make_loss("magface", lower_margin_rad=0.4, upper_margin_rad=0.4)
+
+
 def test_degrees_are_recognised_in_the_other_losses() -> None:
     assert message_of("sface", intra_rad=50.0) == (
         "intra_rad must lie in [0, π], got 50.0; if it is in degrees, pass math.radians(50.0)"

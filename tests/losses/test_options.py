@@ -1,7 +1,10 @@
 """The checks of options: what they take, what they refuse, and the hint they give."""
 
 import math
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from marginface.losses.options import (
@@ -10,6 +13,7 @@ from marginface.losses.options import (
     check_fraction,
     check_number,
     check_positive,
+    check_whole,
 )
 
 
@@ -17,6 +21,38 @@ from marginface.losses.options import (
 def test_what_is_not_a_number(value: object) -> None:
     with pytest.raises(TypeError, match="margin_rad must be a number, got "):
         check_number("margin_rad", value)
+
+
+@pytest.mark.parametrize("value", [2.0, 2.5, "2", None, True])
+def test_what_is_not_a_whole_number(value: object) -> None:
+    with pytest.raises(TypeError, match="chunk must be a whole number, got "):
+        check_whole("chunk", value)
+    check_whole("chunk", np.int64(2))
+
+
+def test_text_for_a_number_is_told_in_house_words() -> None:
+    # In a process of its own: while tests run, annotations are checked before any of this.
+    code = """
+from marginface.heads import IdentityHead
+from marginface.losses import make_loss
+options = [("magface", "lambda_g"), ("magface", "upper_norm"), ("sphereface", "annealing")]
+tries = [
+    (option, lambda name=name, option=option: make_loss(name, **{option: "x"}))
+    for name, option in options
+]
+sizes = dict(num_identities=5, dim=8)
+for wrong in ({"chunk": 2.5}, {"num_identities": 5.0}, {"dim": 8.5}, {"sample_rate": "x"}):
+    given = sizes | {"loss": make_loss("softmax")} | wrong
+    tries.append((str(wrong), lambda given=given: IdentityHead(**given)))
+for name, build in tries:
+    try:
+        build()
+    except TypeError as told:
+        assert " number, got " in str(told), (name, told)
+    else:
+        raise AssertionError(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_numbers_within_their_limits_pass() -> None:

@@ -30,7 +30,7 @@ from marginface.heads.sharding import (
 from marginface.heads.streaming import Pooling
 from marginface.heads.updates import InWalkSGD, WalkUpdate
 from marginface.losses.base import Batch, Loss, OwnClass
-from marginface.losses.options import check_choice
+from marginface.losses.options import check_choice, check_number, check_whole
 from marginface.sphere import clamp_cosine, inverse_lengths, normalise
 
 INITIAL_STD = 0.01
@@ -63,6 +63,7 @@ class IdentityHead(nn.Module):
         generator: Draws the initial prototypes; None for the default generator.
 
     Raises:
+        TypeError: If a size is no whole number.
         ValueError: If a number or name is out of range.
 
     Example:
@@ -85,6 +86,10 @@ class IdentityHead(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        for name, count in (("num_identities", num_identities), ("dim", dim), ("chunk", chunk)):
+            if count is not None:
+                check_whole(name, count)
+        check_number("sample_rate", sample_rate)
         if num_identities < 2:
             raise ValueError(
                 f"num_identities must be at least 2, got {num_identities}; one person alone has "

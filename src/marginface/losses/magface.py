@@ -17,7 +17,13 @@ import torch
 
 from marginface.axes import Float, Tensor
 from marginface.losses.base import OwnClass, SoftmaxLoss
-from marginface.losses.options import check_angle, check_choice, check_positive
+from marginface.losses.options import (
+    check_angle,
+    check_at_least_zero,
+    check_choice,
+    check_number,
+    check_positive,
+)
 from marginface.sphere import rotate_cosine
 
 
@@ -28,7 +34,7 @@ class MagFace(SoftmaxLoss):
         lower_norm: l_a, the length with the smallest margin.
         upper_norm: u_a, the length with the largest margin, above `lower_norm`.
         lower_margin_rad: l_m, in radians, in [0, π/2].
-        upper_margin_rad: u_m, in radians, in [0, π/2].
+        upper_margin_rad: u_m, in radians, in [l_m, π/2].
         lambda_g: Weight of the length's regulariser, at least 0.
         scale: Logit scale s, greater than 0, without unit.
         boundary: "easy" leaves the margin out where cos θ_y ≤ 0, "none" adds it everywhere.
@@ -51,14 +57,19 @@ class MagFace(SoftmaxLoss):
     ) -> None:
         super().__init__(scale=scale)
         check_positive("lower_norm", lower_norm)
+        check_number("upper_norm", upper_norm)
         if not lower_norm < upper_norm < math.inf:
             raise ValueError(
                 f"upper_norm must be above lower_norm = {lower_norm}, got {upper_norm}"
             )
         check_angle("lower_margin_rad", lower_margin_rad)
         check_angle("upper_margin_rad", upper_margin_rad)
-        if not 0 <= lambda_g < math.inf:
-            raise ValueError(f"lambda_g must be finite and at least 0, got {lambda_g}")
+        if upper_margin_rad < lower_margin_rad:
+            raise ValueError(
+                f"upper_margin_rad must be at least lower_margin_rad = {lower_margin_rad}, got "
+                f"{upper_margin_rad}; the margin grows with the length"
+            )
+        check_at_least_zero("lambda_g", lambda_g)
         check_choice("boundary", boundary, ("easy", "none"))
         self.lower_norm = lower_norm
         self.upper_norm = upper_norm

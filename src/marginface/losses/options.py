@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 from marginface.errors import unknown_name
 
@@ -11,6 +11,12 @@ def check_number(name: str, value: object) -> None:
     """Raise TypeError unless `value` is a number; true and false are none."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def check_whole(name: str, value: object) -> None:
+    """Raise TypeError unless `value` is a whole number; true and false are none."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
 
 
 def check_positive(name: str, value: float) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from marginface.axes import Float, Tensor
 from marginface.losses.base import OwnClass, SoftmaxLoss
+from marginface.losses.options import check_at_least_zero
 
 
 class SphereFace(SoftmaxLoss):
@@ -37,8 +38,7 @@ class SphereFace(SoftmaxLoss):
         super().__init__(scale=1.0 if scale is None else scale)
         if multiplier not in range(1, 9):
             raise ValueError(f"multiplier must be a whole number from 1 to 8, got {multiplier}")
-        if not 0 <= annealing < math.inf:
-            raise ValueError(f"annealing must be finite and at least 0, got {annealing}")
+        check_at_least_zero("annealing", annealing)
         self.multiplier = int(multiplier)
         self.has_fixed_scale = scale is not None
         self.annealing = annealing
