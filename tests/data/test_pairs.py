@@ -36,6 +36,11 @@ def test_reads_lfw_format(tmp_path: Path) -> None:
     assert len(pairs) == 4
 
 
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
+    (tmp_path / "pairs.txt").write_text(SMALL, encoding="utf-8-sig")
+    assert len(read_pairs(tmp_path / "pairs.txt")) == 4
+
+
 def test_header_of_one_number_and_names_with_spaces(tmp_path: Path) -> None:
     pairs = read_pairs(written(tmp_path, "1\nAnna Bell\t1\t2\nAnna Bell\t1\tCarl  D\t3\n\n"))
     assert pairs.first[0] == ("Anna Bell", 1)

@@ -139,6 +139,14 @@ def test_broken_tables(tmp_path, text, message):
         pairs_table(written(tmp_path, text, "mine.csv"))
 
 
+def test_blank_lines_end_a_table_and_do_not_stand_in_it(tmp_path):
+    text = "picture_a,picture_b,is_mated\na,b,1\n{}a,c,0\n"
+    listed = pairs_table(written(tmp_path, text.format("") + "\n  \n"))
+    assert len(listed) == 2
+    with pytest.raises(ProtocolFileError, match="line 3: a line must hold 3 columns"):
+        pairs_table(written(tmp_path, text.format("\n")))
+
+
 def test_a_picture_of_two_people(tmp_path):
     text = (
         "picture_a,picture_b,is_mated,identity_a,identity_b\na,b,1,anna,anna\na,c,0,berta,carla\n"

@@ -68,7 +68,7 @@ def read_pairs(path: str | Path) -> PairList:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as cause:
         reason = getattr(cause, "strerror", None) or "not UTF-8 text"
         raise ProtocolFileError(f"pair list {path} could not be read ({reason})") from cause

@@ -84,7 +84,8 @@ def read_table(
         ProtocolFileError: If the header lacks a required column or has an unknown one, a row has
             missing or extra cells, or there is no row.
     """
-    rows = list(csv.reader(read_text(path).splitlines()))
+    # Blank lines at the end are none; elsewhere they would shift the rows against their lines.
+    rows = list(csv.reader(read_text(path).rstrip().splitlines()))
     header = [name.strip() for name in rows[0]] if rows else []
     known = [*required, *optional]
     if missing := [name for name in required if name not in header]:
