@@ -52,7 +52,7 @@ def test_text_named_jpg(tmp_path: Path) -> None:
     file = tmp_path / "note.jpg"
     file.write_text("this is no picture")
     with pytest.raises(
-        DataError, match=r"note.jpg must be a JPEG, PNG, PGM or BMP picture, got 18"
+        DataError, match=r"note.jpg must be a JPEG, PNG, WebP, PGM or BMP picture, got 18"
     ):
         read_picture(file)
     file.write_bytes(b"")

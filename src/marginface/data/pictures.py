@@ -44,7 +44,7 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
         raise DataError(f"{name} does not decode ({cause.err})") from cause
     if image is None:
         raise DataError(
-            f"{name} must be a JPEG, PNG, PGM or BMP picture, got {len(content):,} bytes "
+            f"{name} must be a JPEG, PNG, WebP, PGM or BMP picture, got {len(content):,} bytes "
             f"beginning {content[:8]!r}"
         )
     return np.asarray(image, dtype=np.uint8)
