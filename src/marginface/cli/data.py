@@ -26,7 +26,7 @@ from marginface.report import contact_sheet
 
 
 def pack(
-    source: Annotated[Path, Parameter(help="One folder a person: JPEG, PNG, PGM or BMP.")],
+    source: Annotated[Path, Parameter(help="One folder a person: JPEG, PNG, WebP, PGM or BMP.")],
     out: Annotated[Path, Parameter(help="The pack to make.")],
     *,
     landmarks: Annotated[

@@ -241,8 +241,9 @@ def _cautions(
         allowed = math.floor(target * nonmated + 1e-9)
         if fnmr_name(target) in values and allowed < RULE_OF_30:
             needed = least_pairs(target, errors=RULE_OF_30)
+            matches = "match" if allowed == 1 else "matches"
             cautions[fnmr_name(target)] = (
-                f"the threshold rests on {allowed} false matches of {nonmated:,} non-mated pairs; "
+                f"the threshold rests on {allowed} false {matches} of {nonmated:,} non-mated pairs; "
                 f"the rule of 30 asks for {needed:,} pairs"
             )
     if identities < FEW_IDENTITIES:
