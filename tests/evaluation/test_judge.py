@@ -51,7 +51,7 @@ def test_intervals_hold_their_values_and_have_width():
 def test_the_rule_of_30_is_a_caution():
     cautions = judge().cautions
     assert cautions["fnmr_at_fmr_0.01"] == (
-        "the threshold rests on 1 false matches of 100 non-mated pairs; "
+        "the threshold rests on 1 false match of 100 non-mated pairs; "
         "the rule of 30 asks for 3,000 pairs"
     )
     assert "fnmr_at_fmr_0.1" in cautions

@@ -243,8 +243,8 @@ def _cautions(
             needed = least_pairs(target, errors=RULE_OF_30)
             matches = "match" if allowed == 1 else "matches"
             cautions[fnmr_name(target)] = (
-                f"the threshold rests on {allowed} false {matches} of {nonmated:,} non-mated pairs; "
-                f"the rule of 30 asks for {needed:,} pairs"
+                f"the threshold rests on {allowed} false {matches} of {nonmated:,} non-mated "
+                f"pairs; the rule of 30 asks for {needed:,} pairs"
             )
     if identities < FEW_IDENTITIES:
         cautions["intervals"] = f"drawn from {identities} identities only; take them as rough"

@@ -73,9 +73,7 @@ def read_gallery(path: Path) -> StoredGallery:
     """
     if not path.is_file():
         what = "a folder" if path.is_dir() else "nothing there"
-        raise DataError(
-            f"{path} must be a gallery file, got {what}; `marginface enroll` makes one"
-        )
+        raise DataError(f"{path} must be a gallery file, got {what}; `marginface enroll` makes one")
     try:
         with safe_open(path, framework="numpy") as file:
             about = _about(file.metadata() or {})
