@@ -32,7 +32,8 @@ class StepOutcome:
         gradient_norm: Length of the backbone's gradient before clipping.
         statistics: What the head tells, as means over the batch.
         broken_rows: Rows whose feature is NaN or infinite, by position in the batch.
-        is_finite: Whether loss and gradients are; if not, no weight was changed.
+        is_finite: Whether loss and gradients are; if not, no weight was changed, save class vectors
+            that move in the walk, where the loss was finite.
     """
 
     loss: float
