@@ -103,11 +103,24 @@ def everything(cases: list[Case]) -> dict[Any, dict[str, Tensor]]:
             results["descent", name, in_walk] = descent(name, 1.0, in_walk=in_walk)
     results["sampled"] = descent("elasticface-arc-plus", 0.5, in_walk=True)
     results["sampled lh2face"] = descent("lh2face", 0.5, in_walk=True)
+    for family in ("angular", "likelihood"):
+        results["one person", family] = one_person(family)
     results["first"] = first_prototypes()
     results["logits"] = logits()
     results["random"] = own_random_numbers()
     results["unlabelled"] = unlabelled()
     return results
+
+
+def one_person(family: str) -> dict[str, Tensor]:
+    """One batch of one person, of whose process a tenth of the classes is that person alone."""
+    head = head_of("lh2face", {"proxy_family": family}, 13, sample_rate=0.1)
+    features, _, _ = problem(13)
+    mine = share_of_rows()
+    leaf = features[mine].clone().requires_grad_()
+    value = head(leaf, torch.full((len(leaf),), 3))
+    value.backward()
+    return {"value": value.detach(), "features": leaf.grad, "prototypes": head.prototypes.grad}
 
 
 def first_prototypes() -> dict[str, Tensor]:

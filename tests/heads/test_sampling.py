@@ -22,7 +22,7 @@ def test_present_classes_are_always_chosen(
     chosen = choose_classes(count, rate, present, generator)
     assert set(present.tolist()) <= set(chosen.tolist())
     assert chosen.tolist() == sorted(set(chosen.tolist()))
-    assert len(chosen) == max(int(-(-rate * count // 1)), len(present))
+    assert len(chosen) == max(int(-(-rate * count // 1)), len(present), min(2, count))
 
 
 def test_the_others_are_chosen_evenly() -> None:
@@ -64,6 +64,27 @@ def test_equals_a_head_of_the_chosen_classes(name: str, chunk: int | None) -> No
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(features.grad, leaf.grad)
     torch.testing.assert_close(head.prototypes.grad[chosen], small.prototypes.grad)
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(name, {}) for name in LOSSES]
+    + [("lh2face", {"proxy_family": family}) for family in ("angular", "likelihood")],
+)
+def test_a_batch_of_one_person_meets_another_class(
+    name: str, options: dict[str, str], chunk: int | None
+) -> None:
+    # A tenth of ten classes would be the own one alone.
+    head = IdentityHead(10, 8, make_loss(name, **options), sample_rate=0.1, chunk=chunk)
+    features = (torch.randn(4, 8) * 10).requires_grad_()
+    value = head(features, torch.full((4,), 3))
+    value.backward()
+    assert value.isfinite()
+    assert features.grad.isfinite().all()
+    moved = head.prototypes.grad.abs().sum(dim=1) > 0
+    assert moved[3]
+    assert moved.sum() == 2
 
 
 def chosen_by(head: IdentityHead, labels: torch.Tensor) -> torch.Tensor:

@@ -75,6 +75,17 @@ def test_each_process_samples_its_own_classes(processes: int, check: str) -> Non
 
 
 @on_processes
+@pytest.mark.parametrize("family", ["angular", "likelihood"])
+def test_a_batch_of_one_person_meets_another_class(processes: int, family: str) -> None:
+    for of_one in results_on(processes):
+        for found in of_one["one person", family].values():
+            assert found.isfinite().all()
+    moved = joined(processes, ("one person", family), "prototypes").abs().sum(dim=1) > 0
+    assert bool(moved[3])
+    assert int(moved.sum()) >= 2
+
+
+@on_processes
 def test_first_prototypes_are_those_of_one_process(processes: int) -> None:
     assert torch.equal(joined(processes, "first", "prototypes"), alone()["first"]["prototypes"])
     for of_one in results_on(processes):

@@ -19,6 +19,8 @@ def choose_classes(
 ) -> Int[Tensor, " chosen"]:
     """Return ⌈rate · count⌉ classes or as many as are present, rising, all present ones among them.
 
+    At least two are chosen where there are two: against its own class alone no row learns anything.
+
     Args:
         count: Number of classes.
         rate: Share of them to choose, in (0, 1].
@@ -31,5 +33,5 @@ def choose_classes(
     """
     order = torch.rand(count, device=present.device, generator=generator)
     order[present] = -1
-    chosen = max(math.ceil(rate * count), len(present))
+    chosen = max(math.ceil(rate * count), len(present), min(2, count))
     return order.topk(chosen, largest=False, sorted=False).indices.sort().values
