@@ -1,3 +1,4 @@
+import re
 import tempfile
 from pathlib import Path
 
@@ -84,6 +85,16 @@ def test_resolves_by_stem(tmp_path: Path) -> None:
     first, second = resolve_pairs(pairs, names, left_out=["carl/carl_0003.jpg"])
     assert first.tolist() == [0, 0, 4, 3]
     assert second.tolist() == [1, 2, -1, 5]
+
+
+def test_two_pictures_of_one_stem_are_refused_where_they_are_asked_for(tmp_path: Path) -> None:
+    pairs = read_pairs(written(tmp_path, "1 1\na 1 2\na 1 b 1\n"))
+    names = ["a/a_0001.jpg", "a/a_0002.jpg", "b/b_0001.jpg", "b/b_0001.png", "c/c_0001.jpg"]
+    message = "line 3: image 'b/b_0001.*' must be one picture, got 'b/b_0001.jpg' and 'b/b_0001.pn"
+    with pytest.raises(ProtocolFileError, match=re.escape(message)):
+        resolve_pairs(pairs, names)
+    unasked = [*names[:3], "c/c_0001.jpg", "c/c_0001.png"]
+    assert resolve_pairs(pairs, unasked)[1].tolist() == [1, 2]
 
 
 def test_missing_image_is_told_with_its_line(tmp_path: Path) -> None:

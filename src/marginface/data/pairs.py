@@ -135,23 +135,36 @@ def resolve_pairs(
         where: Where `names` come from, for the message.
 
     Raises:
-        ProtocolFileError: If a picture is in neither, with file and line of its pair.
+        ProtocolFileError: If a picture is in neither, or two differ in their ending alone, with file
+            and line of its pair.
     """
+    stems = [_stem(name) for name in names]
     rows = {_stem(name): -1 for name in left_out}
-    rows |= {_stem(name): row for row, name in enumerate(names)}
+    rows |= {stem: row for row, stem in enumerate(stems)}
+    # Each stem's last row is the one kept; any other row is of a second picture.
+    others = {stem: row for row, stem in enumerate(stems) if rows[stem] != row}
     found = np.empty((2, len(pairs)), dtype=np.int64)
     for index, both in enumerate(zip(pairs.first, pairs.second, strict=True)):
         for side, picture in enumerate(both):
             row = rows.get(picture_stem(*picture))
             if row is None:
                 raise _missing(pairs, index, picture, f" under {where}" if where else "")
+            if (other := others.get(picture_stem(*picture))) is not None:
+                raise ProtocolFileError(
+                    f"{_place(pairs, index)}: image '{picture_stem(*picture)}.*' must be one "
+                    f"picture, got {names[other]!r} and {names[row]!r}; leave one of them there"
+                )
             found[side, index] = row
     return found[0], found[1]
 
 
 def _missing(pairs: PairList, index: int, picture: Picture, where: str) -> ProtocolFileError:
-    place = f"{pairs.path} line {pairs.lines[index]}" if pairs.lines else f"pair {index}"
-    return ProtocolFileError(f"{place}: image '{picture_stem(*picture)}.*' not found{where}")
+    name = f"{picture_stem(*picture)}.*"
+    return ProtocolFileError(f"{_place(pairs, index)}: image '{name}' not found{where}")
+
+
+def _place(pairs: PairList, index: int) -> str:
+    return f"{pairs.path} line {pairs.lines[index]}" if pairs.lines else f"pair {index}"
 
 
 def _stem(name: str) -> str:
