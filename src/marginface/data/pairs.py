@@ -135,8 +135,8 @@ def resolve_pairs(
         where: Where `names` come from, for the message.
 
     Raises:
-        ProtocolFileError: If a picture is in neither, or two differ in their ending alone, with file
-            and line of its pair.
+        ProtocolFileError: If a picture is in neither, or two differ in nothing but their ending,
+            with file and line of its pair.
     """
     stems = [_stem(name) for name in names]
     rows = {_stem(name): -1 for name in left_out}
