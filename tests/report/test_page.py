@@ -175,7 +175,7 @@ def test_a_bare_record_leaves_sections_out(bare):
         "reading",
         "made",
     ]
-    assert "EER is best for softmax: 0.00 %" in page.text
+    assert "Best as measured: softmax, EER 0.00 %" in page.text
 
 
 def test_perfect_curves_can_be_drawn(record):
@@ -201,7 +201,7 @@ def test_the_summary_sorts_losses_by_verdict(record):
             made["losses"][name]["difference"]["accuracy"].update(value=value, is_shown=is_shown)
         elif name != "softmax":
             del made["losses"][name]
-    _, better, worse, tied = summary_sentences(made)
+    better, worse, tied, _ = summary_sentences(made)
     assert better.startswith("Better than softmax: cosface (+10.00 [")
     assert worse.startswith("Worse than softmax: arcface (−10.00 [")
     assert tied.startswith("No difference to softmax shown: sface (+10.00 [")

@@ -131,17 +131,10 @@ def _figures(record: Record, main: str, losses: list[Entry]) -> dict[str, Any]:
 
 
 def summary_sentences(record: Record) -> list[str]:
-    """Return the outcome in plain sentences: who is better, who is worse, where nothing shows."""
+    """Return the outcome in plain sentences: what is shown first, and only then who came out best."""
     main = main_metric(record)
     ranked = [entry for entry in entries_of(record) if not entry.is_reference]
-    best = ranked[0]
-    interval = best.metric(main)
     sentences = []
-    if interval is not None:
-        sentences.append(
-            f"{words.title(main)} is best for {best.name}: {words.value_words(main, interval)}, "
-            f"95 % interval {words.interval_words(main, interval)}."
-        )
     groups: dict[str, list[str]] = {"better": [], "worse": [], words.NO_DIFFERENCE: []}
     for entry in ranked:
         difference = entry.difference(main)
@@ -156,6 +149,14 @@ def summary_sentences(record: Record) -> list[str]:
     if groups[words.NO_DIFFERENCE]:
         names = ", ".join(groups[words.NO_DIFFERENCE])
         sentences.append(f"No difference to {baseline} shown: {names}.")
+    best = ranked[0]
+    interval = best.metric(main)
+    if interval is not None:
+        sentences.append(
+            f"Best as measured: {best.name}, {words.title(main)} "
+            f"{words.value_words(main, interval)}, 95 % interval "
+            f"{words.interval_words(main, interval)}."
+        )
     return sentences
 
 
