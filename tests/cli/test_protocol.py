@@ -45,6 +45,18 @@ def test_pairs_from_a_model(tmp_path):
     assert record["failures"] == []
 
 
+def test_wrong_numbers_are_refused_before_anything_is_embedded(tmp_path, capsys, monkeypatch):
+    def embed(*words, **options):
+        raise AssertionError("it began")
+
+    monkeypatch.setattr("marginface.cli.protocol._pairs_and_rows", embed)
+    words = ["protocol", "pairs", "bin", str(tmp_path / "t.bin"), "--model", "sface"]
+    assert run([*words, "--fmr", "1.5"]) == 2
+    assert "fmr_targets must be a fraction in (0, 1), got 1.5" in capsys.readouterr().err
+    assert run([*words, "--resamples", "0"]) == 2
+    assert "resamples must be at least 1, got 0" in capsys.readouterr().err
+
+
 def test_ijbc_and_its_words(tmp_path, capsys):
     (tmp_path / "ijbc_face_tid_mid.txt").write_text(
         "".join(f"{n}.jpg {n} {n}\n" for n in range(1, 9))

@@ -23,9 +23,10 @@ from marginface.recognition.inspection import (
     Mislabel,
     People,
     Twins,
+    TwinsFound,
     embed_people,
+    find_twins,
     likely_mislabels,
-    likely_twins,
 )
 from marginface.report import contact_sheet
 
@@ -146,16 +147,17 @@ def inspect(
         parts += _shared_told(shared, str(against))
     if recognizer is not None:
         people = embed_people(recognizer, faces, is_aligned=aligned)
-        mislabels, twins = likely_mislabels(people), likely_twins(people)
+        mislabels, twins = likely_mislabels(people), find_twins(people)
         record |= {"model": recognizer.name, "no_face": people.failures}
         record |= {"mislabels": [asdict(each) for each in mislabels]}
-        record |= {"twins": [asdict(each) for each in twins]}
+        record |= {"twins": [asdict(each) for each in twins.best], "twins_found": twins.total}
         parts += [*_mislabels_told(mislabels), *_twins_told(twins, "twins: one person in two?")]
-        pairs += _suspicious(people, mislabels, twins)
+        pairs += _suspicious(people, mislabels, twins.best)
         if other is not None:
             there = embed_people(recognizer, other, is_aligned=aligned)
-            overlap = likely_twins(people, there)
-            record["overlap"] = [asdict(each) for each in overlap]
+            overlap = find_twins(people, there)
+            record |= {"overlap": [asdict(each) for each in overlap.best]}
+            record |= {"overlap_found": overlap.total}
             parts += _twins_told(overlap, f"people who also stand in {against}?")
     if sheet is not None:
         parts.append(_draw(faces, pairs, sheet))
@@ -214,9 +216,14 @@ def _mislabels_told(mislabels: list[Mislabel]) -> list[RenderableType]:
     return _listed("likely wrong labels", columns, rows)
 
 
-def _twins_told(twins: list[Twins], title: str) -> list[RenderableType]:
-    rows = [(each.first, each.second, f"{each.score:.3f}", f"{each.own:.3f}") for each in twins]
-    return _listed(title, ("one", "other", "cosine", "within each"), rows)
+def _twins_told(twins: TwinsFound, title: str) -> list[RenderableType]:
+    rows = [
+        (each.first, each.second, f"{each.score:.3f}", f"{each.own:.3f}") for each in twins.best
+    ]
+    parts = _listed(title, ("one", "other", "cosine", "within each"), rows)
+    if twins.total > len(rows):
+        parts.append(f"the likeliest of {twins.total:,}: to this model many people are one")
+    return parts
 
 
 def _listed(

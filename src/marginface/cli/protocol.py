@@ -11,6 +11,7 @@ from marginface.cli.protocol_ijb import ijbb, ijbc
 from marginface.cli.protocol_options import Draws, Fmr, Rows, Source
 from marginface.cli.protocol_tables import protocol_tables
 from marginface.data.bin_pack import read_bin
+from marginface.evaluation.settings import check_settings
 from marginface.protocols import (
     ListedPairs,
     cfp_lists,
@@ -63,6 +64,7 @@ def pairs(
         marginface protocol pairs csv pairs.csv --model run/model.safetensors --images photos
     """
     source, draws = source or Source(), draws or Draws()
+    check_settings(fmr_targets=fmr, resamples=draws.resamples, seed=draws.seed)
     chosen, ready, failures = _pairs_and_rows(kind, listed, source)
     record = pair_record(chosen, ready, fmr_targets=fmr, seed=draws.seed, resamples=draws.resamples)
     record |= source.origin(failures)

@@ -17,7 +17,7 @@ import torch
 
 from marginface.axes import Float, Tensor
 from marginface.losses.base import OwnClass, SoftmaxLoss, blend
-from marginface.losses.options import check_fraction
+from marginface.losses.options import check_fraction, check_number
 
 EPSILON = 1e-3
 
@@ -47,6 +47,7 @@ class AdaFace(SoftmaxLoss):
         momentum: float = 0.01,
     ) -> None:
         super().__init__(scale=scale)
+        check_number("margin", margin)
         hint = f"if it is in degrees, pass math.radians({margin})" if margin > 2 else ""
         check_fraction("margin", margin, unit=hint)
         check_fraction("h", h)

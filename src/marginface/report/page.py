@@ -131,7 +131,7 @@ def _figures(record: Record, main: str, losses: list[Entry]) -> dict[str, Any]:
 
 
 def summary_sentences(record: Record) -> list[str]:
-    """Return the outcome in plain sentences: what is shown first, and only then who came out best."""
+    """Return the outcome in plain sentences: what is shown first, then who came out best."""
     main = main_metric(record)
     ranked = [entry for entry in entries_of(record) if not entry.is_reference]
     sentences = []
