@@ -13,16 +13,17 @@ from marginface.losses import LOSSES, make_loss
     rate=st.floats(0.01, 1),
     seed=st.integers(0, 99),
     share=st.floats(0, 1),
+    least=st.integers(1, 2),
 )
 def test_present_classes_are_always_chosen(
-    count: int, rate: float, seed: int, share: float
+    count: int, rate: float, seed: int, share: float, least: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     present = torch.randperm(count, generator=generator)[: int(share * count)].sort().values
-    chosen = choose_classes(count, rate, present, generator)
+    chosen = choose_classes(count, rate, present, generator, least=least)
     assert set(present.tolist()) <= set(chosen.tolist())
     assert chosen.tolist() == sorted(set(chosen.tolist()))
-    assert len(chosen) == max(int(-(-rate * count // 1)), len(present), min(2, count))
+    assert len(chosen) == max(int(-(-rate * count // 1)), len(present), min(least, count))
 
 
 def test_the_others_are_chosen_evenly() -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
 
 from marginface.files import write_atomically
 
@@ -17,14 +19,25 @@ Json = Annotated[
     ),
 ]
 
+# Columns where there is no terminal.
+WIDTH = 140
+
 
 def show(*parts: RenderableType) -> None:
-    """Write results to standard output; a width is assumed where there is no terminal."""
-    width = None if sys.stdout.isatty() else 140
-    console = Console(width=width, highlight=False)
+    """Write results to standard output, for a reader without a terminal too."""
+    console = Console(highlight=False)
     for part in parts:
+        if not sys.stdout.isatty():
+            console.width = max(WIDTH, _whole(console, part))
         # Text keeps its own lines; only tables are fitted to the width.
         console.print(part, soft_wrap=isinstance(part, str), markup=False)
+
+
+def _whole(console: Console, part: RenderableType) -> int:
+    """Return the width of a table of identifiers; a folded path would be found by no search."""
+    if not isinstance(part, Table) or any(column.overflow != "fold" for column in part.columns):
+        return 0
+    return Measurement.get(console, console.options.update(max_width=sys.maxsize), part).maximum
 
 
 def say(text: str) -> None:

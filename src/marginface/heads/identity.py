@@ -264,7 +264,8 @@ class IdentityHead(nn.Module):
             seed = int(torch.randint(2**62, (), device=here.device))
         generator = torch.Generator(here.device).manual_seed(seed + self.classes.start)
         present = torch.unique(here[here >= 0])
-        return choose_classes(len(self.classes), self.sample_rate, present, generator)
+        count, least = len(self.classes), 2 if len(self.classes) == self.num_identities else 1
+        return choose_classes(count, self.sample_rate, present, generator, least=least)
 
     def _statistics(
         self, losses: Tensor, own: OwnClass, terms: dict[str, Tensor]

@@ -16,16 +16,18 @@ def choose_classes(
     rate: float,
     present: Int[Tensor, " present"],
     generator: torch.Generator | None = None,
+    *,
+    least: int = 2,
 ) -> Int[Tensor, " chosen"]:
     """Return ⌈rate · count⌉ classes or as many as are present, rising, all present ones among them.
-
-    At least two are chosen where there are two: against its own class alone no row learns anything.
 
     Args:
         count: Number of classes.
         rate: Share of them to choose, in (0, 1].
         present: Classes of the batch, each once.
         generator: Draws the others; None for the default generator.
+        least: How many at the least, where there are so many: against its own class alone no row
+            learns anything. 1 will do where other processes choose from other classes.
 
     Example:
         >>> len(choose_classes(100, 0.1, torch.tensor([3, 7])))
@@ -33,5 +35,5 @@ def choose_classes(
     """
     order = torch.rand(count, device=present.device, generator=generator)
     order[present] = -1
-    chosen = max(math.ceil(rate * count), len(present), min(2, count))
+    chosen = max(math.ceil(rate * count), len(present), min(least, count))
     return order.topk(chosen, largest=False, sorted=False).indices.sort().values
