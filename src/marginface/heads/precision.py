@@ -43,9 +43,13 @@ class Precision:
 
     def rounded(self, factor: Tensor) -> Tensor:
         """Return a factor of a product in the type of the products."""
-        if self.products is None or not self.rounds_on(factor.device.type):
-            return factor
-        return factor.to(self.products)
+        return factor.to(self.products_of(factor))
+
+    def products_of(self, features: Tensor) -> torch.dtype:
+        """Return the type of the factors for features of some type, where they are."""
+        if self.products is None or not self.rounds_on(features.device.type):
+            return features.dtype
+        return self.products
 
     def rounds_on(self, device: str) -> bool:
         """Return whether the products of a type of device have another type than the features."""

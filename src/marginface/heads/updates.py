@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
+from torch.optim.sgd import sgd
 
 from marginface.axes import Int, Tensor
 
@@ -104,40 +105,25 @@ class WalkUpdate:
             )
         self.descent.walks += 1
 
-    def move(
-        self,
-        rows: slice | Tensor,
-        weights: Tensor,
-        slopes: Tensor,
-        embeddings: Tensor,
-        along: Tensor,
-    ) -> None:
-        """Move the classes of a chunk that the batch does not hold.
+    def move(self, rows: slice | Tensor, gradient: Tensor) -> None:
+        """Move the classes of a chunk that the batch does not hold; the others wait.
 
         Args:
             rows: Where they lie in the prototypes.
-            weights: Their raw vectors before the step, shape (classes, dim).
-            slopes: g, shape (samples, classes).
-            embeddings: Unit vectors, shape (samples, dim), in the type of `slopes`.
-            along: What each gradient has along its own vector, shape (classes,).
+            gradient: As far as it is known, shape (classes, dim).
         """
+        gradient = gradient.to(self.weights.dtype)
         held, waiting, place = self._waiting(rows)
-        kept = None
-        if len(waiting):
-            to_waiting = (slopes[:, place].T @ embeddings).to(self.to_own.dtype)
-            along_waiting = along[place, None].to(self.to_own.dtype)
-            to_waiting.addcmul_(along_waiting, self.weights[waiting], value=-1)
-            self.to_own[held] = to_waiting
-            kept = self._read(waiting)
+        self.to_own[held] = gradient[place]
+        kept = self._read(waiting)
         if isinstance(rows, slice):
             velocity = None if self.velocity is None else self.velocity[rows]
-            self._descend(self.weights[rows], velocity, weights, slopes, embeddings, along)
+            self._step(self.weights[rows], gradient, velocity)
         else:
-            moved, velocity = self._read(rows)
-            self._descend(moved, velocity, weights, slopes, embeddings, along)
-            self._write(rows, moved, velocity)
-        if kept is not None:
-            self._write(waiting, *kept)
+            weights, velocity = self._read(rows)
+            self._step(weights, gradient, velocity)
+            self._write(rows, weights, velocity)
+        self._write(waiting, *kept)
 
     def finish(self, labels: Tensor, to_own_rows: Tensor) -> None:
         """Move the classes of the batch, now that the gradient of their own rows is known.
@@ -150,30 +136,25 @@ class WalkUpdate:
         place = torch.searchsorted(self.own, labels[is_here])
         total = self.to_own.index_add_(0, place, to_own_rows[is_here].to(self.to_own.dtype))
         weights, velocity = self._read(self.own)
-        total.add_(weights, alpha=self.decay)
-        if velocity is not None:
-            total = velocity.mul_(self.momentum).add_(total)
-        self._write(self.own, weights.add_(total, alpha=-self.rate), velocity)
+        self._step(weights, total, velocity)
+        self._write(self.own, weights, velocity)
 
-    def _descend(
-        self,
-        moved: Tensor,
-        velocity: Tensor | None,
-        weights: Tensor,
-        slopes: Tensor,
-        embeddings: Tensor,
-        along: Tensor,
-    ) -> None:
-        of_weights = (self.decay - along).to(moved.dtype)[:, None]
-        weights = weights.to(moved.dtype)
-        if velocity is None:
-            velocity = (slopes.T @ embeddings).to(moved.dtype)
-        elif velocity.dtype == slopes.dtype:
-            velocity.addmm_(slopes.T, embeddings, beta=self.momentum)
-        else:
-            velocity.mul_(self.momentum).add_(slopes.T @ embeddings)
-        velocity.addcmul_(of_weights, weights)
-        moved.add_(velocity, alpha=-self.rate)
+    def _step(self, moved: Tensor, gradient: Tensor, velocity: Tensor | None) -> None:
+        """Descend by the optimiser's own arithmetic, which reads and writes each number once."""
+        sgd(
+            [moved],
+            [gradient],
+            [velocity],
+            has_sparse_grad=False,
+            foreach=False,
+            fused=moved.device.type in ("cpu", "cuda"),
+            weight_decay=self.decay,
+            momentum=self.momentum,
+            lr=self.rate,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
 
     def _waiting(self, rows: slice | Tensor) -> tuple[slice, Tensor, Tensor]:
         """Return which classes of the batch lie in a chunk: their places in `own`, and in it."""

@@ -84,6 +84,11 @@ class Walk:
         self.chunk = max(1, min(chunk, self.count))
         rows, dim = embeddings.shape
         self._inverse = self._to_cosines = embeddings.new_empty(self.count)
+        # Memory that is new for every chunk costs page faults for as long as the product itself.
+        dtype = precision.products_of(embeddings)
+        rounds = dtype != embeddings.dtype
+        self._factors = embeddings.new_empty((self.chunk, dim) if rounds else 0, dtype=dtype)
+        self._rounded = embeddings.new_empty(self.chunk * rows if rounds else 0, dtype=dtype)
         self._kept: Tensor | None = None
         self._gradient: Tensor | None = None
         if comes_back and stores_gradient and visited is None and rows <= dim:
@@ -99,11 +104,11 @@ class Walk:
         for chunk in self._chunks(embeddings, prototypes, is_first=True):
             kept = _place(self._kept, chunk, rows)
             if kept is None or kept.dtype == torch.float16:
-                products = _multiply(factors, chunk, chunk.matrix(buffer, rows))
+                products = self._multiply(factors, chunk, chunk.matrix(buffer, rows))
                 if kept is not None:
                     kept.copy_(products.mul_(chunk.inverse))
             else:
-                products = _multiply(factors, chunk, kept)
+                products = self._multiply(factors, chunk, kept)
             yield chunk, products
 
     def back(self, embeddings: Tensor, prototypes: Tensor) -> Iterator[tuple[Chunk, Tensor]]:
@@ -115,7 +120,7 @@ class Walk:
         for chunk in self._chunks(embeddings, prototypes, is_first=False):
             kept = _place(all_kept, chunk, rows)
             if kept is None:
-                yield chunk, _multiply(factors, chunk, chunk.matrix(buffer, rows))
+                yield chunk, self._multiply(factors, chunk, chunk.matrix(buffer, rows))
             elif kept.dtype == torch.float16:
                 yield chunk, chunk.matrix(buffer, rows).copy_(kept)
             else:
@@ -137,8 +142,20 @@ class Walk:
             if is_first:
                 lengths = torch.linalg.vector_norm(weights, dim=1)
                 self._inverse[part] = inverse_lengths(lengths)
-            factors = self.precision.rounded(weights)
+            factors = weights
+            if len(self._factors):
+                factors = self._factors[: len(weights)].copy_(weights)
             yield Chunk(start, weights, factors, self._inverse[part], self._to_cosines[part])
+
+    def rounded(self, chunk: Chunk, matrix: Tensor) -> Tensor:
+        """Return a matrix of rows × classes in the type of the products."""
+        if not len(self._rounded):
+            return matrix
+        return chunk.matrix(self._rounded, len(matrix)).copy_(matrix)
+
+    def _multiply(self, factors: Tensor, chunk: Chunk, out: Tensor) -> Tensor:
+        through = chunk.matrix(self._rounded, len(out)) if len(self._rounded) else out
+        return multiply(factors, chunk.factors.T, out, through)
 
     def buffer(self, embeddings: Tensor) -> Tensor:
         """Return memory for a chunk's matrix of rows × classes."""
@@ -162,10 +179,10 @@ def _written_once(shape: torch.Size, like: Tensor) -> Tensor:
     return torch.from_numpy(np.empty(shape, np.float64 if is_double else np.float32))
 
 
-def _multiply(factors: Tensor, chunk: Chunk, out: Tensor) -> Tensor:
-    if factors.dtype == out.dtype:
-        return torch.mm(factors, chunk.factors.T, out=out)
-    return out.copy_(factors @ chunk.factors.T)
+def multiply(first: Tensor, second: Tensor, out: Tensor, through: Tensor) -> Tensor:
+    """Write a product, by way of memory in the type of its factors."""
+    product = torch.mm(first, second, out=through)
+    return out if product is out else out.copy_(product)
 
 
 class WayBack:
@@ -193,8 +210,13 @@ class WayBack:
         self.senders = walk.precision.rounded(embeddings * row_factors[:, None])
         self._to_embeddings = torch.zeros_like(embeddings)
         self.to_prototypes: Tensor | None = None
+        # Of one chunk, whose gradient is used up at once or goes to scattered places.
+        self._memory = embeddings.new_empty(walk.chunk, embeddings.shape[1])
+        self._is_in_place = update is None and walk.visited is None
         if update is None:
             self.to_prototypes = walk.gradient_memory(embeddings, prototypes)
+        if self.to_prototypes is not None and self._is_in_place:
+            self._memory = self.to_prototypes
 
     @property
     def to_embeddings(self) -> Tensor:
@@ -212,24 +234,19 @@ class WayBack:
         slopes = to_cosines.mul_(chunk.inverse)
         along = torch.mv(products.mul_(slopes).T, self.row_factors)
         along.mul_(chunk.to_cosines).mul_(chunk.inverse)
-        factors = self.walk.precision.rounded(slopes)
+        factors = self.walk.rounded(chunk, slopes)
         if factors.dtype == self._to_embeddings.dtype:
             self._to_embeddings.addmm_(factors, chunk.factors)
         else:
             self._to_embeddings += factors @ chunk.factors
         part = slice(chunk.start, chunk.stop)
         rows = part if self.walk.visited is None else self.walk.visited[part]
+        gradient = self._memory[part if self._is_in_place else slice(len(chunk.weights))]
+        # Rounded vectors have served by now, and are of the gradient's shape.
+        through = gradient if chunk.factors is chunk.weights else chunk.factors
+        multiply(factors.T, self.senders, gradient, through)
+        gradient.addcmul_(along[:, None], chunk.weights, value=-1)
         if self.update is not None:
-            self.update.move(rows, chunk.weights, factors, self.senders, along)
-        elif self.to_prototypes is not None:
-            self._keep(rows, chunk, factors, along)
-
-    def _keep(self, rows: slice | Tensor, chunk: Chunk, factors: Tensor, along: Tensor) -> None:
-        total = self.to_prototypes
-        assert total is not None
-        if isinstance(rows, slice) and factors.dtype == total.dtype:
-            part = torch.mm(factors.T, self.senders, out=total[rows])
-            part.addcmul_(along[:, None], chunk.weights, value=-1)
-        else:
-            part = (factors.T @ self.senders).to(total.dtype)
-            total[rows] = part.addcmul_(along[:, None], chunk.weights, value=-1)
+            self.update.move(rows, gradient)
+        elif self.to_prototypes is not None and not self._is_in_place:
+            self.to_prototypes[rows] = gradient
