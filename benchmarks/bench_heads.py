@@ -398,6 +398,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=None, help="such as 128x85742")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--machine", default="cpu", help="stands in the names of the files")
     arguments = parser.parse_args()
     for topic in arguments.only:
         sizes = TOPICS[topic][1]
@@ -410,7 +411,7 @@ def main() -> None:
             new = in_own_process(topic, batch, classes, repeats, arguments.threads)
             print(f"{topic} {batch}x{classes}: {time.perf_counter() - began:.0f} s")
             show(new)
-            replace_rows(arguments.out / f"heads_{topic}_cpu_202611.csv", new)
+            replace_rows(arguments.out / f"heads_{topic}_{arguments.machine}_202611.csv", new)
 
 
 if __name__ == "__main__":
