@@ -46,9 +46,13 @@ FLAGS = """
     log_every
     loss.name
     loss.options
+    optimizer.betas
     optimizer.decay_norm_and_bias
+    optimizer.decay_positions
+    optimizer.eps
     optimizer.lr
     optimizer.momentum
+    optimizer.name
     optimizer.nesterov
     optimizer.weight_decay
     precision

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from marginface.cli.overrides import apply_overrides, overrides_class
+from marginface.training import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,17 @@ def test_another_name_drops_the_options_of_the_old_one() -> None:
     assert apply_overrides(BASE, twin(inner=inner(name="new"))).inner == Inner(name="new")
     both = apply_overrides(BASE, twin(inner=inner(name="new", options={"a": 1.0})))
     assert both.inner == Inner(name="new", options={"a": 1.0})
+
+
+def test_another_optimiser_begins_with_its_own_numbers() -> None:
+    """Rate, decay and momentum of a recipe are those of its own optimiser."""
+    recipe, twin = OptimizerConfig(lr=0.2, weight_decay=2e-3), overrides_class(OptimizerConfig)
+    changed = apply_overrides(recipe, twin(name="adamw", eps=1e-6))
+    assert changed == OptimizerConfig(name="adamw", eps=1e-6)
+    assert (changed.lr, changed.weight_decay, changed.momentum) == (1e-3, 0.1, None)
+    assert apply_overrides(recipe, twin(name="sgd", momentum=0.5)) == OptimizerConfig(
+        lr=0.2, weight_decay=2e-3, momentum=0.5
+    )
 
 
 def test_hidden_fields_are_not_offered() -> None:

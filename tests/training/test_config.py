@@ -41,6 +41,18 @@ def test_json_gives_the_same_config_back() -> None:
     assert isinstance(again.loss.options["scale"], int)
 
 
+def test_what_is_left_out_of_an_optimiser_follows_from_its_name() -> None:
+    sgd, adamw = OptimizerConfig(), OptimizerConfig(name="adamw")
+    assert (sgd.lr, sgd.weight_decay, sgd.momentum, sgd.betas) == (0.1, 5e-4, 0.9, None)
+    assert (adamw.lr, adamw.weight_decay, adamw.betas, adamw.eps) == (1e-3, 0.1, (0.9, 0.999), 1e-8)
+    assert (adamw.momentum, adamw.nesterov) == (None, False)
+    still = OptimizerConfig(momentum=0.0)
+    assert [one.moments for one in (still, sgd, adamw)] == [0, 1, 2]
+    for one in (sgd, adamw):
+        config = TrainConfig(data=DATA, steps=1, optimizer=one)
+        assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
 def test_every_field_without_effect_is_a_field() -> None:
     names = flat(TrainConfig(data=DATA, steps=1).to_dict())
     assert names.keys() >= WITHOUT_EFFECT
@@ -72,6 +84,14 @@ def test_every_field_without_effect_is_a_field() -> None:
             {
                 "steps": 5,
                 "head": HeadConfig(updates_in_walk=True),
+                "optimizer": OptimizerConfig(name="adamw"),
+            },
+            "updates_in_walk must go with optimizer.name 'sgd', got 'adamw'; leave it out, and",
+        ),
+        (
+            {
+                "steps": 5,
+                "head": HeadConfig(updates_in_walk=True),
                 "reconstruction": ReconstructionConfig(canon_weight=0.25),
             },
             "must go with reconstruction.canon_weight 0, got 0.25; the canonical face meets",
@@ -90,6 +110,30 @@ def test_fields_that_do_not_fit_together_are_refused(fields: dict[str, Any], mes
         (lambda: OptimizerConfig(lr=float("nan")), "optimizer.lr must be a finite number above 0"),
         (lambda: OptimizerConfig(momentum=1.0), r"optimizer.momentum must lie in \[0, 1\), got 1"),
         (lambda: OptimizerConfig(weight_decay=-0.1), "optimizer.weight_decay must be 0 or"),
+        (
+            lambda: OptimizerConfig(name="adamw", momentum=0.9),
+            "momentum must go with optimizer.name 'sgd', got 0.9 with 'adamw'; leave it out",
+        ),
+        (
+            lambda: OptimizerConfig(name="adamw", nesterov=True),
+            "nesterov must go with .* 'sgd', got T",
+        ),
+        (
+            lambda: OptimizerConfig(eps=1e-6),
+            "eps must go with optimizer.name 'adamw', got 1e-06 with",
+        ),
+        (
+            lambda: OptimizerConfig(betas=(0.9, 0.95)),
+            r"optimizer.betas must go with optimizer.name 'adamw', got \(0.9, 0.95\) with 'sgd'",
+        ),
+        (
+            lambda: OptimizerConfig(name="adamw", betas=(0.9, 1.0)),
+            r"optimizer.betas must be two numbers in \[0, 1\), got \[0.9, 1.0\]",
+        ),
+        (
+            lambda: OptimizerConfig(name="adamw", eps=0.0),
+            "optimizer.eps must be a finite number ab",
+        ),
         (lambda: OptimizerConfig(momentum=0.0, nesterov=True), "nesterov needs a momentum"),
         (lambda: ScheduleConfig(kind="step"), "must be given for schedule.kind 'step'"),
         (lambda: ScheduleConfig(kind="cosine", milestones=(0.5,)), "for no other, got"),
@@ -117,6 +161,7 @@ def test_values_out_of_range_are_refused_by_their_dotted_name(make: Any, message
     [
         ({"sede": 1}, "field must be one of .*; got 'sede'; did you mean 'seed'"),
         ({"optimizer": {"rl": 1}}, "optimizer.field must be one of .*; got 'rl'"),
+        ({"optimizer": {"name": "adam"}}, "optimizer.name must be .*adamw.*got 'adam'"),
         ({"seed": "one"}, "seed must be int, got 'one'"),
         ({"seed": True}, "seed must be int, got True"),
         ({"precision": "fp16"}, "precision must be .*bf16.*got 'fp16'"),

@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from marginface.training import LossConfig, TrainConfig, read_log
+from marginface.training import (
+    BackboneConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainConfig,
+    read_log,
+    train,
+)
 from marginface.training.checkpoint import read_state
-from tests.training.tiny import assert_same_tensors, newest, tiny_config
+from tests.training.tiny import SIDE, assert_same_tensors, newest, tensors_of, tiny_config
 
 ROOT = Path(__file__).parents[2]
 # Only a failing test waits this long.
@@ -56,6 +63,29 @@ def test_five_kills_change_nothing(pack: Path, tmp_path: Path, whole: Path) -> N
     # and the one before it not yet gone; before the model is there.
     assert run(config, cut, "step-2", "state-1", "step-5", "removal-3", "model-1") == 0
     assert_same_run(cut, whole)
+
+
+def adamw_config(pack: Path) -> TrainConfig:
+    """A transformer with everything on: positions, tokens that skip, norms without decay."""
+    options = {"patch": 8, "width": 8, "heads": 2, "blocks": 2}
+    return tiny_config(
+        pack,
+        backbone=BackboneConfig(name="vit_t", dim=8, input_size=SIDE, options=options),
+        optimizer=OptimizerConfig(name="adamw", lr=0.01, decay_norm_and_bias=False),
+        layer_rates={"stem": 0.5},
+    )
+
+
+def test_kills_of_a_transformer_under_adamw_change_nothing(pack: Path, tmp_path: Path) -> None:
+    config, whole, cut = adamw_config(pack), tmp_path / "whole", tmp_path / "cut"
+    train(config, whole)
+    assert run(config, cut, "step-2", "step-5", "removal-2") == 0
+    assert_same_run(cut, whole)
+    kept = tensors_of(newest(cut))
+    for name in ("head/prototypes", "backbone/pos_embed"):
+        assert kept[f"adamw/step/{name}"] == config.steps
+        assert kept[f"adamw/exp_avg_sq/{name}"].min() > 0
+    assert not any(name.startswith("momentum/") for name in kept)
 
 
 @pytest.mark.slow

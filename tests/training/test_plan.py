@@ -153,6 +153,32 @@ def test_proxies_are_rows_and_no_momentum_is_no_memory() -> None:
     assert parts["backbone"].kept_bytes == 4 * MIB
 
 
+def test_adamw_keeps_two_means_and_moves_them() -> None:
+    config = run_of(batch_size=8, backbone=BackboneConfig(dim=8))
+    adamw = replace(config, optimizer=OptimizerConfig(name="adamw"))
+    one, two = (head_cost(one, 100) for one in (config, adamw))
+    assert (one.memory().kept, two.memory().kept) == (2 * 3_200, 3 * 3_200)
+    assert one.memory().within == two.memory().within
+    assert two.work().streamed_bytes - one.work().streamed_bytes == 2 * 3_200
+    found = [
+        {part.name: part for part in plan(one, 100, facts=FACTS).parts} for one in (config, adamw)
+    ]
+    backbones = [parts["backbone"] for parts in found]
+    assert [part.kept_bytes for part in backbones] == [2 * 4 * MIB, 3 * 4 * MIB]
+    assert backbones[1].peak_bytes - backbones[0].peak_bytes == 4 * MIB
+    times = [part.seconds for part in backbones]
+    assert times[0] is not None
+    assert times[1] == pytest.approx(times[0] + 2 * 4 * MIB / SPEED.streamed_bytes)
+
+
+def test_adamw_is_not_advised_to_move_in_the_walk() -> None:
+    config = run_of(optimizer=OptimizerConfig(name="adamw"))
+    found = advice_of(plan(config, 1_000_000, facts=FACTS))
+    assert "goes with SGD" in found["head.updates_in_walk"].reason
+    assert not found["head.updates_in_walk"].is_change
+    assert not found["head.sample_rate"].is_change
+
+
 def test_threads_that_share_cores_take_longer() -> None:
     config, crowded = run_of(batch_size=8), replace(FACTS, sharing=3.0)
     alone, together = (plan(config, 1000, facts=facts).step_s for facts in (FACTS, crowded))

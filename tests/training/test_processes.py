@@ -65,6 +65,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "accumulate": 1,
         "clip_norm": None,
     },
+    "adamw": {
+        "optimizer": OptimizerConfig(name="adamw", lr=0.01, decay_norm_and_bias=False),
+        "layer_rates": {"layer2": 0.1},
+        "head_lr_ratio": 3.0,
+    },
     "frozen": {
         "freeze": ("stem", "layer1"),
         "layer_rates": {"layer2": 0.1},
@@ -119,10 +124,11 @@ def test_any_number_of_processes_computes_what_one_does(
     "chain",
     [(2, 3, 1, 4), *(pytest.param(item, marks=pytest.mark.slow) for item in LONG_CHAINS)],
 )
+@pytest.mark.parametrize("name", ["adamw", pytest.param("adaface", marks=pytest.mark.slow)])
 def test_a_run_goes_on_on_any_number_of_processes(
-    pack: Path, alone: Path, tmp_path: Path, chain: tuple[int, ...]
+    pack: Path, alone: Path, tmp_path: Path, chain: tuple[int, ...], name: str
 ) -> None:
-    told = exact(pack, **RUNS["adaface"]).to_dict()
+    told = exact(pack, **RUNS[name]).to_dict()
     for sitting, processes in enumerate(chain[:-1], 1):
         # One of them is asked to stop, and all do.
         for message in run_on(processes, together.train_a_step, told, tmp_path):
@@ -130,12 +136,13 @@ def test_a_run_goes_on_on_any_number_of_processes(
         state = read_state(newest(tmp_path))
         assert (state.step, state.processes) == (sitting, processes)
     run_on(chain[-1], together.train_each, [(told, tmp_path)])
-    assert_equal_runs(tmp_path, alone / "adaface")
+    assert_equal_runs(tmp_path, alone / name)
 
 
 @pytest.mark.parametrize(
     ("processes", "changes"),
     [
+        pytest.param(3, {"optimizer": OptimizerConfig(name="adamw")}, marks=pytest.mark.slow),
         (3, {"precision": "bf16", "channels_last": True}),
         pytest.param(2, {"batch_statistics": "process"}, marks=pytest.mark.slow),
         pytest.param(3, {"batch_statistics": "process"}, marks=pytest.mark.slow),

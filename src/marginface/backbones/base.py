@@ -36,6 +36,10 @@ class Backbone(nn.Module, ABC):
         Layer-wise rates and freezing go by these groups.
         """
 
+    def positions_and_tokens(self) -> list[nn.Parameter]:
+        """Return what stands for places and not for features, which some let be without decay."""
+        return []
+
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         """Return raw features, not yet of unit length.
 

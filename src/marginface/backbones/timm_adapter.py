@@ -1,6 +1,7 @@
 """Any network of the package timm as a backbone; timm itself is not required."""
 
 import importlib
+from collections.abc import Collection
 from typing import Any
 
 from torch import nn
@@ -26,6 +27,11 @@ class TimmBackbone(Backbone):
     def stages(self) -> list[tuple[str, nn.Module]]:
         """Return the network's own children, in the order it declares them."""
         return list(self.network.named_children())
+
+    def positions_and_tokens(self) -> list[nn.Parameter]:
+        """Return what the network itself says should not decay."""
+        told: Collection[str] = getattr(self.network, "no_weight_decay", set)()
+        return [item for name, item in self.network.named_parameters() if name in told]
 
 
 def make_timm(name: str, *, dim: int = 512, input_size: int = 112, **options: Any) -> TimmBackbone:

@@ -177,6 +177,10 @@ class VisionTransformer(Backbone):
             ("output", nn.ModuleList([self.norm, mask, self.feature])),
         ]
 
+    def positions_and_tokens(self) -> list[nn.Parameter]:
+        """Return positions and mask token."""
+        return [self.pos_embed, self.mask_token]
+
     def _through_blocks(
         self, x: Float[Tensor, "batch tokens width"]
     ) -> Float[Tensor, "batch tokens width"]:

@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from docstring_parser import parse as parse_docstring
 
 from marginface.errors import unknown_name
+from marginface.training import OptimizerConfig
 from marginface.training.config import Option
 
 Config = TypeVar("Config")
@@ -62,7 +63,7 @@ def apply_overrides(config: Config, overrides: Any) -> Config:
     """Return `config` with every field replaced that `overrides` holds a value for.
 
     Dictionaries are merged, except that a new `name` drops the `options` of the old one, which
-    belonged to another loss or network.
+    belonged to another loss or network; of an optimiser it drops all numbers.
 
     Raises:
         ValueError: If the new values break a contract of the config.
@@ -86,6 +87,8 @@ def apply_overrides(config: Config, overrides: Any) -> Config:
     if changes.get("steps") is not None and "epochs" not in changes:
         changes["epochs"] = None  # a run has one length; the recipe's gives way
     if changes.get("name", getattr(config, "name", None)) != getattr(config, "name", None):
+        if isinstance(config, OptimizerConfig):
+            return type(config)(**changes)
         changes["options"] = plain_options(getattr(overrides, "options", None) or {})
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 

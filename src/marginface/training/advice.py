@@ -103,8 +103,8 @@ class _Trial:
         name, now = "head.updates_in_walk", self.config.head.updates_in_walk
         if not self._can_walk:
             reason = (
-                "goes with accumulate 1, without Nesterov momentum and without the canonical term "
-                "of reconstruction only"
+                "goes with SGD, accumulate 1, without Nesterov momentum and without the canonical "
+                "term of reconstruction only"
             )
             return Advice(setting=name, now=now, better=now, reason=reason)
         if self.config.head.sample_rate < 1:
@@ -176,8 +176,9 @@ class _Trial:
     @property
     def _can_walk(self) -> bool:
         """Whether class vectors may move within the walk."""
-        is_plain = self.config.accumulate == 1 and not self.config.optimizer.nesterov
-        return is_plain and not self.config.canonical_weight
+        descent = self.config.optimizer
+        is_plain = descent.name == "sgd" and not descent.nesterov
+        return is_plain and self.config.accumulate == 1 and not self.config.canonical_weight
 
     def _tried(
         self,

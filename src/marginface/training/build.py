@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from marginface.axes import Tensor
@@ -18,7 +18,7 @@ from marginface.training.branch import Branch, build_branch
 from marginface.training.config import TrainConfig
 from marginface.training.ema import make_ema
 from marginface.training.gradients import with_mean_gradient
-from marginface.training.optimizer import freeze, make_optimizer
+from marginface.training.optimizer import KEPT, freeze, kept_tensors, make_optimizer
 from marginface.training.processes import ALONE, Processes
 from marginface.training.seeds import random_stream
 from marginface.training.start import first_backbone
@@ -50,7 +50,7 @@ class Parts:
 
     backbone: nn.Module
     head: IdentityHead
-    optimizer: SGD
+    optimizer: SGD | AdamW
     ema: AveragedModel | None
     frozen: list[nn.Module]
     branch: Branch | None
@@ -59,9 +59,10 @@ class Parts:
     @property
     def split(self) -> dict[str, int]:
         """All rows of the tensors each process holds some rows of, by their live name."""
-        rows = self.head.num_identities
-        names = ("head/prototypes", "momentum/head/prototypes")
-        return {name: rows for name in names if name in self.live_tensors()}
+        rows, vectors = self.head.num_identities, "head/prototypes"
+        names = {vectors, *(f"{kept}/{vectors}" for kept in KEPT.values())}
+        found = self.live_tensors()
+        return {name: rows for name in sorted(names & found.keys()) if found[name].ndim}
 
     @property
     def final_backbone(self) -> nn.Module:
@@ -91,9 +92,8 @@ class Parts:
             tensors |= {f"ema/{key}": item for key, item in self.ema.state_dict().items()}
         for part, module in (("backbone", self.backbone), ("head", self.head)):
             for key, parameter in module.named_parameters():
-                if parameter in self.optimizer.state:
-                    momentum = self.optimizer.state[parameter]["momentum_buffer"]
-                    tensors[f"momentum/{part}/{key}"] = momentum
+                kept = kept_tensors(self.optimizer, parameter)
+                tensors |= {f"{name}/{part}/{key}": item for name, item in kept.items()}
         return tensors if self.branch is None else tensors | self.branch.live_tensors()
 
 

@@ -141,21 +141,30 @@ class TrainConfig:
                 f"batch_size must be accumulate times 2 or more, got batch_size {self.batch_size} "
                 f"with accumulate {self.accumulate}"
             )
-        if self.head.updates_in_walk and (self.accumulate > 1 or self.optimizer.nesterov):
+        if self.head.updates_in_walk:
+            self._check_walk()
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in (0, 1), got {self.ema_decay}")
+        for stage, rate in self.layer_rates.items():
+            positive(f"layer_rates.{stage}", rate)
+
+    def _check_walk(self) -> None:
+        if self.accumulate > 1 or self.optimizer.nesterov:
             raise ValueError(
                 "head.updates_in_walk must go with accumulate 1 and optimizer.nesterov False, got "
                 f"{self.accumulate} and {self.optimizer.nesterov}"
             )
-        if self.head.updates_in_walk and self.canonical_weight:
+        if self.optimizer.name != "sgd":
+            raise ValueError(
+                "head.updates_in_walk must go with optimizer.name 'sgd', got "
+                f"{self.optimizer.name!r}; leave it out, and head.sample_rate at 1"
+            )
+        if self.canonical_weight:
             raise ValueError(
                 "head.updates_in_walk must go with reconstruction.canon_weight 0, got "
                 f"{self.canonical_weight}; the canonical face meets the class vectors in "
                 "the same backward pass, and they would have moved"
             )
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie in (0, 1), got {self.ema_decay}")
-        for stage, rate in self.layer_rates.items():
-            positive(f"layer_rates.{stage}", rate)
 
     @property
     def canonical_weight(self) -> float:

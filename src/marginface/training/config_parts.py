@@ -6,14 +6,22 @@ Each checks its own fields when it is made; what must hold between them is the m
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from marginface.data import Augmentation
 from marginface.errors import unknown_name
 from marginface.heads.precision import PRECISIONS
 
 Option = int | float | str | bool | tuple[int, ...] | tuple[float, ...]
+OptimizerName = Literal["sgd", "adamw"]
 ScheduleKind = Literal["step", "polynomial", "cosine", "constant"]
+
+# The default of a field whose value follows from the name beside it.
+BY_NAME: Any = None
+OPTIMIZER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False},
+    "adamw": {"lr": 1e-3, "weight_decay": 0.1, "betas": (0.9, 0.999), "eps": 1e-8},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,26 +114,55 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Describe stochastic gradient descent.
+    """Describe gradient descent, of backbone and class vectors alike.
+
+    What is left out is decided by `name`; what belongs to the other one must be left out.
 
     Args:
-        lr: Learning rate of the backbone's last stage, before the schedule.
-        momentum: In [0, 1).
-        weight_decay: Added to the gradient as this share of the weight.
+        name: `sgd`, with momentum, or `adamw`, as transformers are trained.
+        lr: Learning rate of the backbone's last stage, before the schedule; 0.1 for `sgd`, 0.001
+            for `adamw`.
+        momentum: Of `sgd`, in [0, 1); 0.9 if left out.
+        weight_decay: The share of a weight that `sgd` adds to its gradient, 5e-4 if left out, and
+            that `adamw` takes off it at rate 1, beside the gradient, 0.1 if left out.
         decay_norm_and_bias: Whether norm layers and biases decay too.
-        nesterov: Whether the momentum looks ahead.
+        decay_positions: Whether position embeddings and class, register and mask tokens of
+            transformers decay too.
+        nesterov: Whether the momentum of `sgd` looks ahead.
+        betas: Of `adamw`, how much of the running means of the gradient and of its square is kept
+            at a step, each in [0, 1); 0.9 and 0.999 if left out.
+        eps: Of `adamw`, added to the root of the second mean; 1e-8 if left out.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019,
+        arXiv:1711.05101, algorithm 2, for `adamw`. Its defaults of rate and decay are those of
+        insightface's arcface_torch, its other ones torch's.
     """
 
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    name: OptimizerName = "sgd"
+    lr: float = BY_NAME
+    momentum: float | None = None
+    weight_decay: float = BY_NAME
     decay_norm_and_bias: bool = True
+    decay_positions: bool = True
     nesterov: bool = False
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
 
     def __post_init__(self) -> None:
+        one_of("optimizer.name", self.name, get_args(OptimizerName))
+        self._refuse_those_of_others()
+        for field_name, value in OPTIMIZER_DEFAULTS[self.name].items():
+            if getattr(self, field_name) is None:
+                # Written down, so that a run's config says all that decides its numbers.
+                object.__setattr__(self, field_name, value)
         positive("optimizer.lr", self.lr)
-        if not 0 <= self.momentum < 1:
+        positive("optimizer.eps", self.eps)
+        if self.momentum is not None and not 0 <= self.momentum < 1:
             raise ValueError(f"optimizer.momentum must lie in [0, 1), got {self.momentum}")
+        if self.betas is not None and not _are_betas(self.betas):
+            raise ValueError(
+                f"optimizer.betas must be two numbers in [0, 1), got {list(self.betas)}"
+            )
         if not (isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ValueError(
                 f"optimizer.weight_decay must be 0 or a finite number above, "
@@ -135,6 +172,23 @@ class OptimizerConfig:
             raise ValueError(
                 "optimizer.nesterov needs a momentum, got optimizer.momentum 0; set it to 0.9"
             )
+
+    def _refuse_those_of_others(self) -> None:
+        known = OPTIMIZER_DEFAULTS[self.name]
+        for field_name in ("momentum", "nesterov", "betas", "eps"):
+            value = getattr(self, field_name)
+            if field_name in known or value is None or value is False:
+                continue
+            other = "adamw" if self.name == "sgd" else "sgd"
+            raise ValueError(
+                f"optimizer.{field_name} must go with optimizer.name {other!r}, got {value!r} "
+                f"with {self.name!r}; leave it out"
+            )
+
+    @property
+    def moments(self) -> int:
+        """How many running means are kept of each weight's gradient."""
+        return 2 if self.name == "adamw" else int(self.momentum != 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +231,10 @@ class ScheduleConfig:
                 "schedule.milestones must be given for schedule.kind 'step' and for no other, got "
                 f"{list(self.milestones)} with {self.kind!r}"
             )
+
+
+def _are_betas(values: tuple[float, ...]) -> bool:
+    return len(values) == 2 and all(0 <= value < 1 for value in values)
 
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -16,6 +16,15 @@ from marginface.training.config import WITHOUT_EFFECT, TrainConfig
 from marginface.training.plain import flat, to_plain
 from marginface.training.start import licence_note, weights_file
 
+# Fields with what they were before there were any, so that older runs can be gone on with.
+ADDED_LATER = {
+    "reconstruction": None,
+    "optimizer.name": "sgd",
+    "optimizer.decay_positions": True,
+    "optimizer.betas": None,
+    "optimizer.eps": None,
+}
+
 
 def run_identity(config: TrainConfig, pack: FaceSet) -> dict[str, Any]:
     """Return all that decides the numbers of the run, by dotted name.
@@ -27,10 +36,11 @@ def run_identity(config: TrainConfig, pack: FaceSet) -> dict[str, Any]:
         WeightsError: If the file to start from is not there.
     """
     settings = flat(config.to_dict())
-    decisive = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
-    if config.reconstruction is None:
-        # So that runs from before there was reconstruction can be gone on with.
-        del decisive["reconstruction"]
+    decisive = {
+        name: value
+        for name, value in settings.items()
+        if name not in WITHOUT_EFFECT and (name not in ADDED_LATER or value != ADDED_LATER[name])
+    }
     if (file := weights_file(config.backbone)) is not None:
         decisive["backbone.weights"] = f"sha256 {sha256_of(file)}"
     return decisive | {

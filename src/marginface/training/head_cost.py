@@ -3,7 +3,8 @@
 With R rows, C classes held here of which V are visited, d dimensions, m rows × classes matrices
 that plain autograd holds at once, and b bytes a number:
 
-    kept       2·b·C·d                    class vectors and their momentum
+    kept       (1 + n)·b·C·d              class vectors and the n means that descent keeps of each
+                                          gradient: momentum alone, or two for AdamW
     gradient   b·C·d                      unless the classes move within the walk
     dense      max(b·(m·R·C + C·d), 3·b·C·d), the gradient among them; where a matrix has at most
                32 MiB b·((m + 1.5)·R·C + 3·C·d), for the allocator then keeps what was given back
@@ -64,7 +65,7 @@ class HeadMemory:
     """Bytes that a head takes.
 
     Args:
-        kept: Between steps: class vectors and momentum.
+        kept: Between steps: class vectors and what descent keeps beside them.
         gradient: Of the class vectors, until the optimiser's step.
         within: At the peak of its own forward and backward pass, the gradient included.
     """
@@ -87,7 +88,7 @@ class HeadCost:
         loss: The loss, which says how many matrices there are.
         precision: Of the products.
         updates_in_walk: Whether no gradient of the class vectors is stored.
-        keeps_momentum: Whether each class vector has one.
+        moments: Running means kept beside each class vector.
         number_bytes: Bytes of a number.
         device: Type of device that computes it.
     """
@@ -100,7 +101,7 @@ class HeadCost:
     loss: Loss
     precision: Precision
     updates_in_walk: bool = False
-    keeps_momentum: bool = True
+    moments: int = 1
     number_bytes: int = 4
     device: str = "cpu"
 
@@ -147,13 +148,18 @@ class HeadCost:
             within = gradient + b * self.classes + WORKSPACE
             within += b * chunk * self.rows * (BLOCKS if self.is_scaled else AUTOGRAD_BLOCKS)
             within += 2 * entries if self.keeps_cosines else 0
-        kept = of_vectors * (2 if self.keeps_momentum else 1)
+        kept = of_vectors * (1 + self.moments)
         return HeadMemory(kept=kept, gradient=gradient, within=int(within))
 
     def _dense_bytes(self, matrix: int, of_vectors: int) -> float:
         if matrix <= KEPT_BY_ALLOCATOR:
             return (self.matrices + 1.5) * matrix + 3 * of_vectors
         return max(self.matrices * matrix + of_vectors, 3 * of_vectors)
+
+    @property
+    def _further_traffic(self) -> int:
+        """How often a step reads or writes means beyond the first."""
+        return 2 * max(0, self.moments - 1)
 
     def work(self) -> Work:
         """Return what a forward and backward pass with the optimiser's step does."""
@@ -166,7 +172,7 @@ class HeadCost:
                 product_flops=6 * entries * self.dim,
                 is_rounded=False,
                 passes=(self.matrices + 5) * entries,
-                streamed_bytes=b * DENSE_TRAFFIC * numbers,
+                streamed_bytes=b * (DENSE_TRAFFIC + self._further_traffic) * numbers,
                 fresh_bytes=b * ((self.matrices + 4) * entries + 5 * numbers) * is_returned,
             )
         is_rounded = self.precision.rounds_on(self.device)
@@ -174,7 +180,7 @@ class HeadCost:
         passes = 10 if self.is_scaled else 40
         passes += 3 * is_rounded + 3 * self.keeps_cosines
         traffic = IN_WALK_TRAFFIC if self.updates_in_walk else STREAMED_TRAFFIC
-        traffic += SAMPLED_TRAFFIC * (self.visited < self.classes)
+        traffic += SAMPLED_TRAFFIC * (self.visited < self.classes) + self._further_traffic
         # Terms are new in every chunk and on the way back, unless they are scaled cosines.
         fresh: float = b * (0 if self.is_scaled else 8) * entries
         # Large pages leave a quarter of the gradient's first touches.
@@ -213,7 +219,7 @@ def head_cost(config: TrainConfig, identities: int, *, processes: int = 1) -> He
         loss=loss,
         precision=precision,
         updates_in_walk=config.head.updates_in_walk,
-        keeps_momentum=config.optimizer.momentum > 0,
+        moments=config.optimizer.moments,
         number_bytes=torch.float64.itemsize if config.precision == "float64" else 4,
         device=torch.device(config.device).type,
     )

@@ -111,8 +111,10 @@ def predict(
     ]
     if facts.speed is None or facts.picture_s is None:
         return Prediction(parts=tuple(parts), step_s=None)
-    # Fused descent reads three tensors and writes two; clipping reads one twice and writes it.
-    descent = 8 * network.gradient + (3 * network.weights if config.ema_decay is not None else 0)
+    # Fused descent reads three tensors and writes two; clipping reads one twice and writes it. A
+    # second mean is read and written too.
+    descent = (8 + 2 * max(0, config.optimizer.moments - 1)) * network.gradient
+    descent += 3 * network.weights if config.ema_decay is not None else 0
     times = {
         "data": pictures * (facts.data_s or 0.0) / max(1, config.data.workers),
         "backbone": facts.sharing * pictures * facts.picture_s
@@ -128,7 +130,7 @@ def predict(
 
 def _kept_by_network(config: TrainConfig, network: NetworkMemory, processes: int) -> int:
     kept = network.weights
-    kept += network.gradient if config.optimizer.momentum > 0 else 0
+    kept += config.optimizer.moments * network.gradient
     kept += network.weights if config.ema_decay is not None else 0
     # Buckets, in which the gradients of several processes meet.
     return kept + (network.gradient if processes > 1 else 0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from marginface.axes import Float, Int, Tensor, UInt8
 from marginface.data import to_float
@@ -46,7 +46,7 @@ class StepOutcome:
 def take_step(
     backbone: nn.Module,
     head: IdentityHead,
-    optimizer: SGD,
+    optimizer: Optimizer,
     images: UInt8[Tensor, "batch 3 height width"],
     labels: Int[Tensor, " batch"],
     *,
