@@ -11,6 +11,7 @@ from marginface.training.schedule import rate_at
 
 DATA = Path("faces.pack")
 MS1MV2, CASIA, VGGFACE2 = (85_742, 5_822_653), (10_572, 501_195), (8_631, 3_140_000)
+WEBFACE42M = (2_059_906, 42_474_557)
 
 # Percent: LFW, AgeDB-30, CALFW, CPLFW, CFP-FP. ElasticFace, table III; AdaFace's README (R100, R50,
 # R18); OpenCV's documentation 4.5.4 (SFace).
@@ -40,10 +41,15 @@ IJB = {
     "magface-r100-ms1mv2": {("IJB-B", AT_1E4): 94.51, ("IJB-C", AT_1E4): 95.97},
     "adaface-r100-ms1mv2": {("IJB-B", AT_1E4): 95.67, ("IJB-C", AT_1E4): 96.89},
     "lh2face-r50-ms1mv2": {("IJB-B", "not named"): 49.39},
+    # arcface_torch's README, "ViT For Face Recognition", WF42M-PFC-0.3 and 384 × 64.
+    "cosface-vit-t-webface42m": {("IJB-C", AT_1E4): 97.31, ("IJB-C", AT_1E5): 95.97},
+    "cosface-vit-s-webface42m": {("IJB-C", AT_1E4): 97.73, ("IJB-C", AT_1E5): 96.57},
+    "cosface-vit-b-webface42m": {("IJB-C", AT_1E4): 97.90, ("IJB-C", AT_1E5): 97.04},
 }
 
 ELASTIC = (MS1MV2, "iresnet100", 512, 4, 26, (7, 13, 19, 24), True, 5.0)
 INSIGHTFACE = (MS1MV2, "iresnet100", 1024, 8, 20, (), True, 5.0)
+TRANSFORMER = (384 * 64, 64, 40, (), True, 5.0)
 ADAFACE = (MS1MV2, "iresnet100", 512, 1, 26, (12, 20, 24), False, None)
 # Set, network, batch, parts of a batch, epochs, epochs of the drops, whether norms decay, clipping.
 RUNS: dict[str, tuple[Any, ...]] = {
@@ -64,6 +70,9 @@ RUNS: dict[str, tuple[Any, ...]] = {
     "adaface-r18-casia": (CASIA, "iresnet18", *ADAFACE[2:]),
     "sface-r50-casia": (CASIA, "iresnet50", 256, 2, 125, (50, 70, 80), False, None),
     "lh2face-r50-ms1mv2": (MS1MV2, "iresnet50", 512, 1, 25, (10, 18, 22), True, 5.0),
+    "cosface-vit-t-webface42m": (WEBFACE42M, "vit_t", *TRANSFORMER),
+    "cosface-vit-s-webface42m": (WEBFACE42M, "vit_s", *TRANSFORMER),
+    "cosface-vit-b-webface42m": (WEBFACE42M, "vit_b", *TRANSFORMER),
 }
 # The same for drops that are published as steps.
 SFACE = (True, None)
@@ -104,7 +113,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sface-r100-ms1mv2": dict(zip(SPEED, (64, 80, 0.90, 1.20), strict=True)),
     "sface-mobilefacenet-ms1mv2": dict(zip(SPEED, (64, 80, 0.90, 1.20), strict=True)),
     "lh2face-r50-ms1mv2": {"margin_ratio": 0.35, "proxy_weights": (1, 1, 1)},
+    "cosface-vit-t-webface42m": {"scale": 64, COSINE: 0.40},
+    "cosface-vit-s-webface42m": {"scale": 64, COSINE: 0.40},
+    "cosface-vit-b-webface42m": {"scale": 64, COSINE: 0.40},
 }
+# Skipped blocks and tokens of the networks `vit_*_dp005_mask*`; 5 % is 10 % in its code.
+SKIPPED = {"vit_t": (0.05, 0.0), "vit_s": (0.05, 0.0), "vit_b": (0.05, 0.1)}
 # The released code and not the paper is repeated, because the printed results are its own.
 AS_RELEASED = {"ordering": "released"}
 
@@ -137,8 +151,12 @@ def test_the_run_is_the_published_one(name: str) -> None:
     assert (config.backbone.name, config.batch_size, config.accumulate) == (network, batch, parts)
     assert (config.epochs, config.steps, config.clip_norm) == (epochs, None, clip)
     assert config.optimizer.decay_norm_and_bias is norms_decay
-    optimizer = config.optimizer
-    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.1, 0.9, 5e-4)
+    optimizer, is_transformer = config.optimizer, network in SKIPPED
+    found = (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.weight_decay)
+    assert found == (("adamw", 1e-3, None, 0.1) if is_transformer else ("sgd", 0.1, 0.9, 5e-4))
+    if is_transformer:
+        assert (optimizer.betas, optimizer.eps) == ((0.9, 0.999), 1e-8)
+        assert optimizer.decay_positions
     assert config.backbone.input_size == 112
     assert config.backbone.dim == (128 if network == "sface" else 512)
     steps_an_epoch = people[1] // batch
@@ -149,7 +167,12 @@ def test_the_run_is_the_published_one(name: str) -> None:
             rate_at(drop * unit + off, total=total, schedule=config.schedule) for off in (-1, 0)
         ]
         assert around == pytest.approx([0.1**number, 0.1 ** (number + 1)])
-    if not drops:
+    if is_transformer:
+        # The 4 of 40 epochs of warm-up are 6,912 steps; halfway down a quarter is left.
+        assert (steps_an_epoch, config.schedule.warmup_steps) == (1_728, 6_912)
+        rates = [rate_at(at, total=total, schedule=config.schedule) for at in (3455, 6912, 38_016)]
+        assert rates == pytest.approx([0.5, 1.0, 0.25], abs=1e-4)
+    elif not drops:
         assert rate_at(total // 2, total=total, schedule=config.schedule) == pytest.approx(0.5)
 
 
@@ -164,6 +187,9 @@ def test_margins_are_the_published_ones(name: str) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_dropout_and_augmentation_where_they_are_known(name: str) -> None:
     row = PUBLISHED[name]
+    if row.backbone in SKIPPED:
+        options = row.config(DATA).backbone.options
+        assert (options["drop_path"], options["mask_ratio"]) == SKIPPED[row.backbone]
     known = {"elasticface-arc-r50-casia": 0.4, "sface-r50-casia": 0.5}
     if name.startswith("elasticface-") and "r100" in name:
         assert row.dropout == 0.0

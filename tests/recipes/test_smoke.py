@@ -31,10 +31,11 @@ def test_what_makes_the_run_stays(name: str) -> None:
     assert (small.reconstruction is None) == (whole.reconstruction is None)
     assert (small.steps, small.batch_size, small.epochs) == (200, 32, None)
     assert 48 <= small.backbone.input_size <= 64
-    assert small.backbone.name in {"iresnet_tiny", "mobilefacenet"}
-    assert small.optimizer.lr / small.batch_size == pytest.approx(
-        whole.optimizer.lr / whole.batch_size
-    )
+    assert small.backbone.name in {"iresnet_tiny", "mobilefacenet", "vit_t"}
+    share = small.batch_size / whole.batch_size
+    expected = share if whole.optimizer.name == "sgd" else share**0.5
+    assert small.optimizer.lr / whole.optimizer.lr == pytest.approx(expected)
+    assert small.optimizer == replace(whole.optimizer, lr=small.optimizer.lr)
     assert smoke(small) == small
 
 
@@ -45,6 +46,14 @@ def test_the_family_and_its_options_stay() -> None:
     assert (public.backbone.name, public.backbone.weights) == ("mobilefacenet", None)
     # What was frozen had learnt something; random weights have not.
     assert public.freeze == ()
+
+
+def test_a_transformer_stays_one(pack: Path, tmp_path: Path) -> None:
+    config = smoke(RECIPES["cosface-vit-b-webface42m"](pack))
+    assert config.backbone.name == "vit_t"
+    assert config.backbone.options.items() >= {"drop_path": 0.05, "mask_ratio": 0.1}.items()
+    assert config.accumulate == 4
+    assert train(shorter(config), tmp_path).is_complete
 
 
 def test_parts_of_a_batch_stay_large_enough_for_their_statistics() -> None:

@@ -5,11 +5,14 @@ from pathlib import Path
 from marginface.recipes.margin_rows import ELASTIC_ARC, MARGIN_ROWS
 from marginface.recipes.other_rows import OTHER_ROWS, WITHOUT_RECIPE
 from marginface.recipes.rows import PublishedRow
+from marginface.recipes.transformer_rows import TRANSFORMER_ROWS
 from marginface.training import TrainConfig
 
 __all__ = ["PUBLISHED", "WITHOUT_RECIPE", "elasticface_r100"]
 
-PUBLISHED: dict[str, PublishedRow] = {row.name: row for row in (*MARGIN_ROWS, *OTHER_ROWS)}
+PUBLISHED: dict[str, PublishedRow] = {
+    row.name: row for row in (*MARGIN_ROWS, *OTHER_ROWS, *TRANSFORMER_ROWS)
+}
 
 
 def elasticface_r100(data: Path) -> TrainConfig:

@@ -20,6 +20,7 @@ from marginface.training import (
     TrainConfig,
 )
 from marginface.training.config import Option
+from marginface.training.config_parts import OptimizerName
 
 # What a figure is a share of: all pairs, or for IJB the mated pairs of templates.
 TRIALS = {
@@ -84,20 +85,28 @@ class Course:
 
     Args:
         epochs: Length of the run.
-        drops: Where the rate is divided by ten; nothing for a straight line down to 0.
+        drops: Where the rate is divided by ten; nothing for a fall to 0.
         unit: What `drops` counts.
-        lr: The first rate.
+        lr: The highest rate.
+        power: Of the fall down to 0 without drops; 1 is the straight line.
+        warmup_epochs: Epochs over which the rate rises to it.
     """
 
     epochs: float
     drops: tuple[int, ...] = ()
     unit: Literal["epochs", "steps"] = "epochs"
     lr: float = 0.1
+    power: float = 1.0
+    warmup_epochs: int = 0
 
     def schedule(self, steps_per_epoch: int) -> ScheduleConfig:
         """Return the schedule, its milestones as shares of the run."""
         if not self.drops:
-            return ScheduleConfig(kind="polynomial", power=1.0)
+            return ScheduleConfig(
+                kind="polynomial",
+                power=self.power,
+                warmup_steps=self.warmup_epochs * steps_per_epoch,
+            )
         total = self.epochs * (steps_per_epoch if self.unit == "steps" else 1)
         return ScheduleConfig(
             kind="step", gamma=0.1, milestones=tuple(drop / total for drop in self.drops)
@@ -115,13 +124,15 @@ class PublishedRow:
         training_set: What was trained on.
         backbone: A name of the table of networks.
         dim: Length of a feature.
-        dropout: Before the linear layer; nothing for a network without the option's default.
+        dropout: Before the linear layer; nothing for the network's default.
+        network_options: Further options of the network.
         loss: A name of the table of losses.
         options: All options of the loss that the source states.
         course: The learning rate.
         batch: Pictures per step, all processes together.
         processes: Into how many parts a batch fell. Batch statistics, and orders within a batch,
             are taken within a part, as they were within a process.
+        optimizer: How it descends; SGD with momentum 0.9, or AdamW with torch's betas and eps.
         weight_decay: Of everything, or of all but norms and biases.
         decays_norms: Which of both.
         clip: Largest norm of the backbone's gradient.
@@ -145,6 +156,8 @@ class PublishedRow:
     schedule_source: str
     dim: int = 512
     dropout: float | None = None
+    network_options: dict[str, Option] = field(default_factory=dict)
+    optimizer: OptimizerName = "sgd"
     processes: int = 1
     weight_decay: float = 5e-4
     decays_norms: bool = True
@@ -161,17 +174,19 @@ class PublishedRow:
         Args:
             data: The training set, packed.
         """
-        dropout: dict[str, Option] = {} if self.dropout is None else {"dropout": self.dropout}
+        options = dict(self.network_options)
+        if self.dropout is not None:
+            options["dropout"] = self.dropout
         return TrainConfig(
             data=DataConfig(path=data, workers=4, augmentation=self.augmentation),
             backbone=BackboneConfig(
-                name=self.backbone, dim=self.dim, input_size=112, options=dropout
+                name=self.backbone, dim=self.dim, input_size=112, options=options
             ),
             loss=LossConfig(name=self.loss, options=dict(self.options)),
             reconstruction=self.reconstruction,
             optimizer=OptimizerConfig(
+                name=self.optimizer,
                 lr=self.course.lr,
-                momentum=0.9,
                 weight_decay=self.weight_decay,
                 decay_norm_and_bias=self.decays_norms,
             ),
@@ -221,6 +236,13 @@ CASIA = TrainingSet(
     images=501_195,
     pack="casia.pack",
     source="as counted by ElasticFace's released config",
+)
+WEBFACE42M = TrainingSet(
+    name="WebFace42M",
+    identities=2_059_906,
+    images=42_474_557,
+    pack="webface42m.pack",
+    source="as counted by the configs of insightface's arcface_torch",
 )
 VGGFACE2 = TrainingSet(
     name="VGGFace2",

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from marginface.reconstruction import ReconstructionConfig
 from marginface.training import BackboneConfig, TrainConfig
+from marginface.training.config import Option
 
 STEPS = 200
 BATCH = 32
@@ -13,15 +14,18 @@ DIM = 128
 # The families whose constructor takes `dropout`; other options belong to one network's size.
 _TINY_OPTIONS = ("dropout", "freeze_bn_scale")
 _MOBILE = ("mobilefacenet", "sface")
+# A transformer of this width and depth stands for any; what it leaves out in training stays.
+_TINY_TRANSFORMER = {"width": 64, "blocks": 4, "heads": 4, "patch": 8}
+_TRANSFORMER_OPTIONS = ("drop_path", "mask_ratio")
 
 
 def smoke(config: TrainConfig) -> TrainConfig:
     """Return the same run for a small network, small pictures, small batches and 200 steps.
 
     Loss, options, augmentation, decay and the shape of the schedule stay; milestones are shares of
-    the run and move with it. The rate shrinks with the batch. Weights to start from are dropped,
-    and with them what was frozen, because they belong to the large network. What such a run
-    measures means nothing.
+    the run and move with it. The rate shrinks with the batch, that of AdamW with its root. Weights
+    to start from are dropped, and with them what was frozen, because they belong to the large
+    network. What such a run measures means nothing.
 
     Args:
         config: Any run.
@@ -39,7 +43,7 @@ def smoke(config: TrainConfig) -> TrainConfig:
         data=replace(config.data, workers=min(config.data.workers, 1)),
         backbone=_small(config.backbone),
         reconstruction=_small_branch(config.reconstruction),
-        optimizer=replace(config.optimizer, lr=config.optimizer.lr * batch / config.batch_size),
+        optimizer=replace(config.optimizer, lr=_rate(config, batch / config.batch_size)),
         schedule=replace(
             config.schedule, warmup_steps=min(config.schedule.warmup_steps, STEPS // 10)
         ),
@@ -54,14 +58,27 @@ def smoke(config: TrainConfig) -> TrainConfig:
     )
 
 
+def _rate(config: TrainConfig, share: float) -> float:
+    """Return the rate for a share of the batch.
+
+    Source: Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms",
+        NeurIPS 2022, arXiv:2205.10287, for the root.
+    """
+    return config.optimizer.lr * (math.sqrt(share) if config.optimizer.name == "adamw" else share)
+
+
 def _small(backbone: BackboneConfig) -> BackboneConfig:
-    is_mobile = backbone.name in _MOBILE
-    kept = {} if is_mobile else {k: v for k, v in backbone.options.items() if k in _TINY_OPTIONS}
+    name, known, fixed = "iresnet_tiny", set(_TINY_OPTIONS), dict[str, Option]()
+    if backbone.name in _MOBILE:
+        name, known = "mobilefacenet", set()
+    elif backbone.name.startswith("vit_"):
+        name, known, fixed = "vit_t", set(_TRANSFORMER_OPTIONS), dict(_TINY_TRANSFORMER)
+    kept = {key: value for key, value in backbone.options.items() if key in known}
     return BackboneConfig(
-        name="mobilefacenet" if is_mobile else "iresnet_tiny",
+        name=name,
         dim=min(backbone.dim, DIM),
         input_size=min(backbone.input_size, SIDE),
-        options=kept,
+        options=fixed | kept,
     )
 
 
