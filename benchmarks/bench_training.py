@@ -2,7 +2,8 @@
 
 A step is everything after the batch is in memory: to float, forward, head, backward, clipping, SGD.
 The plain loop is the same network and CosFace written out with torch alone. Takes one to two
-minutes.
+minutes. With `--compiled`, which needs a C++ compiler and minutes more, the network is compiled by
+`torch.compile` too; training does not do that.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness import RESULTS, Call, Row, measure, rows_of, show, write_rows
+from harness import RESULTS, Call, Row, measure, replace_rows, rows_of, show
 from marginface.backbones import make_backbone
 from marginface.data import to_float
 from marginface.heads import IdentityHead
@@ -23,7 +24,7 @@ from marginface.training.optimizer import make_optimizer
 from marginface.training.step import take_step
 
 CLASSES, DIM = 1000, 256
-SIZES = [("iresnet_tiny", 56, 64), ("iresnet18", 112, 4)]
+SIZES = [("iresnet_tiny", 56, 64), ("iresnet18", 112, 8), ("vit_t", 112, 8)]
 VARIANTS = {
     "marginface float32": {},
     "marginface channels_last": {"channels_last": True},
@@ -55,9 +56,17 @@ def plain_step(name: str, size: int, images: torch.Tensor, labels: torch.Tensor)
 
 
 def our_step(
-    name: str, size: int, images: torch.Tensor, labels: torch.Tensor, options: dict[str, bool]
+    name: str,
+    size: int,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    options: dict[str, bool],
+    *,
+    is_compiled: bool = False,
 ) -> Call:
     backbone = make_backbone(name, dim=DIM, input_size=size).train()
+    if is_compiled:
+        backbone.compile(dynamic=False)
     if options.get("channels_last"):
         backbone.to(memory_format=torch.channels_last)
     head = IdentityHead(CLASSES, DIM, make_loss("cosface")).train()
@@ -86,22 +95,30 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "training_cpu_202611.csv")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--only", help="one network")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows = []
     for name, size, count in SIZES:
+        if arguments.only not in (None, name):
+            continue
         torch.manual_seed(0)
         images, labels = batch_of(size, count)
         assert float(to_float(images).abs().max()) <= 1
         steps = {"plain pytorch": plain_step(name, size, images, labels)}
         for variant, options in VARIANTS.items():
             steps[variant] = our_step(name, size, images, labels, options)
+        if arguments.compiled:
+            both = {"uses_bf16": True, "channels_last": True}
+            compiled = our_step(name, size, images, labels, both, is_compiled=True)
+            steps["marginface bf16 channels_last, compiled"] = compiled
         samples = measure(steps, repeats=arguments.repeats)
-        case = f"{name}@{size}"
+        case = f"{name}@{size}x{count}"
         timed = rows_of(samples, name="training_step", mode="full", axis="network", value=case)
         rows += timed + throughput(timed, images=count)
     show(rows)
-    write_rows(arguments.out, rows)
+    replace_rows(arguments.out, rows)
 
 
 if __name__ == "__main__":
