@@ -14,7 +14,7 @@ _INFERRED = (
     "that the rate fell with the square of what is left: the trainer of the months in which the "
     "rows came out; today's falls in a straight line, --schedule.power 1",
     "that all of it decays, positions and norms too: the network names positions to be left out, "
-    "the trainer does not ask; --no-optimizer.decay-positions leaves them out",
+    "the trainer does not ask; --optimizer.no-decay-positions leaves them out",
 )
 _DIFFERS = (
     "all classes take part in every step, not a sample of 30 % of them",
