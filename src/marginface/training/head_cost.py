@@ -8,8 +8,9 @@ that plain autograd holds at once, and b bytes a number:
     gradient   b·C·d                      unless the classes move within the walk
     dense      max(b·(m·R·C + C·d), 3·b·C·d), the gradient among them; where a matrix has at most
                32 MiB b·((m + 1.5)·R·C + 3·C·d), for the allocator then keeps what was given back
-    streamed   b·k·chunk·R + b·C + 4 MiB and the gradient, 2·R·V where cosines are kept; k is 3 for
-               terms s·cos θ and 20 for those that autograd differentiates
+    streamed   b·k·chunk·R + b·C + 4 MiB and the gradient, that of a chunk, b·chunk·d, where the
+               classes move within the walk; 2·R·V where cosines are kept; k is 3 for terms s·cos θ
+               and 20 for those that autograd differentiates
 
     products   8·R·V·d streamed; 6 dense, in one walk, or where those of forward are kept
 
@@ -147,6 +148,7 @@ class HeadCost:
             chunk = min(self.chunk, self.visited)
             within = gradient + b * self.classes + WORKSPACE
             within += b * chunk * self.rows * (BLOCKS if self.is_scaled else AUTOGRAD_BLOCKS)
+            within += b * chunk * self.dim if self.updates_in_walk else 0
             within += 2 * entries if self.keeps_cosines else 0
         kept = of_vectors * (1 + self.moments)
         return HeadMemory(kept=kept, gradient=gradient, within=int(within))
