@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help demo setup setup-run check format test test-all bench clean
+.PHONY: help demo setup setup-run check format test test-all bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -34,6 +34,9 @@ test-all: check  ## every test, the slow and the converging ones too
 bench: $(VENV)/dev.done  ## the benchmarks, each with its baseline in the same run
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
+docs: $(VENV)/docs.done  ## the site in build/site, offline, from docs/ and the docstrings; warnings fail
+	$(BIN)/python docs/site/build.py
+
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
@@ -48,3 +51,7 @@ $(VENV)/run.done: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/dev.done: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[weights,onnx,parquet,dev]'
 	touch $@ $(VENV)/run.done
+
+$(VENV)/docs.done: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@

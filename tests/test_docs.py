@@ -10,7 +10,10 @@ import pytest
 from marginface.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
+LINK = re.compile(r"\]\(([^)\s#]*)(#[^)\s]+)?\)")
+CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+DOORS = ("README.md", "docs/index.md")
 # A call in a block of commands or between backticks, not the word in a sentence.
 CALL = re.compile(r"(?:^ {4}|^\$ |^|`)(?:\.venv/bin/)?marginface ((?:[a-z]+ ?)+)", re.MULTILINE)
 # Put together here, so that this file does not hold what it looks for.
@@ -36,14 +39,49 @@ def holding(needle: str, *endings: str) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in found]
 
 
+def links_of(path: Path) -> list[tuple[Path, str]]:
+    """Return the relative links of a page: the file, and the anchor in it or nothing."""
+    found = LINK.findall(CODE.sub("", path.read_text()))
+    return [
+        ((path.parent / target).resolve() if target else path, anchor.removeprefix("#"))
+        for target, anchor in found
+        if "://" not in target
+    ]
+
+
+def anchors_of(text: str) -> set[str]:
+    """Return the anchors that headings get: lower case, spaces to hyphens, no punctuation."""
+    headings = HEADING.findall(re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()).strip() for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
 def test_every_relative_link_exists() -> None:
     broken = [
-        f"{path.relative_to(ROOT)}: {target}"
+        f"{path.relative_to(ROOT)}: {target.name}#{anchor}"
         for path in tracked(".md")
-        for target in LINK.findall(path.read_text())
-        if "://" not in target and not (path.parent / target).exists()
+        for target, anchor in links_of(path)
+        if not target.exists() or (anchor and anchor not in anchors_of(target.read_text()))
     ]
     assert broken == []
+
+
+def test_a_broken_link_would_be_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Does it help, really?\n[a](b.md#c) [d](#e) `[f](g.md)` [h](https://i.org)\n")
+    assert links_of(page) == [(tmp_path / "b.md", "c"), (page, "e")]
+    assert anchors_of(page.read_text()) == {"does-it-help-really"}
+
+
+def test_every_page_is_reached_from_a_door() -> None:
+    reached, ahead = set[Path](), [ROOT / door for door in DOORS]
+    while ahead:
+        page = ahead.pop()
+        if page not in reached:
+            reached.add(page)
+            ahead += [target for target, _ in links_of(page) if target.suffix == ".md"]
+    pages = {path for path in tracked(".md") if path.parent == ROOT / "docs"}
+    assert {path.name for path in pages - reached} == set()
 
 
 def commands() -> set[str]:
