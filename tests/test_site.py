@@ -92,7 +92,7 @@ def test_every_command_is_in_the_reference() -> None:
 
 
 def test_every_page_stands_in_one_group() -> None:
-    grouped = [name for names in GROUPS.values() for name in names]
+    grouped = [name for names in GROUPS.values() for name in names.values()]
     pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
     made = {"README", "CONVENTIONS", "CONTRIBUTING", "CHANGELOG", "commands", "reference/index"}
     assert sorted(grouped) == sorted(pages | made)

@@ -1,11 +1,14 @@
 """Sphinx's settings: no request leaves the page, and every warning fails the build."""
 
 import sys
+from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from docutils import nodes
 
 from docstrings import to_rst
 from reference import public_names
@@ -30,7 +33,7 @@ python_maximum_signature_line_length = 80
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
-# Quotes in docstrings are those of code.
+# Quotes in docstrings are those of code, and two hyphens begin a flag.
 smartquotes = False
 
 html_theme = "furo"
@@ -59,7 +62,30 @@ def resolve(app: Any, env: Any, node: Any, content: Any) -> Any:
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, content)
 
 
+def show_factories(
+    app: Any, what: str, name: str, thing: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Say what a dataclass makes for a field, where Python says `<factory>`."""
+    if not is_dataclass(thing) or signature is None:
+        return None
+    for field in fields(thing):
+        if field.init and field.default_factory is not MISSING:
+            made = getattr(field.default_factory, "__name__", "...").replace("<lambda>", "...")
+            shown = made if made == "..." else f"{made}()"
+            signature = signature.replace("<factory>", shown, 1)
+    return signature, returns
+
+
+def show_dashes(app: Any, doctree: Any) -> None:
+    """Part a parameter from its meaning by a dash."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
+
+
 def setup(app: Any) -> None:
-    """Hook both in."""
+    """Hook them in."""
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", show_factories)
+    app.connect("doctree-read", show_dashes)
     app.connect("missing-reference", resolve)

@@ -12,13 +12,39 @@ from marginface.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 ABOVE = ("README", "CONVENTIONS", "CONTRIBUTING", "CHANGELOG")
-# Title of the group, and its pages in reading order; every page stands in one group.
+# Title of the group, and its pages in reading order, by the name the menu has for them.
 GROUPS = {
-    "Learn": ("README", "tutorial-margin", "tutorial-threshold", "tutorial-comparison", "examples"),
-    "Use": ("recipes", "formats", "protocols", "reconstruction", "people"),
-    "Large runs": ("heads", "distributed", "planning"),
-    "Look up": ("commands", "reference/index", "losses", "CONVENTIONS"),
-    "The project": ("results", "architecture", "CONTRIBUTING", "CHANGELOG"),
+    "Learn": {
+        "Overview": "README",
+        "What a margin does": "tutorial-margin",
+        "A threshold that holds": "tutorial-threshold",
+        "Comparing two losses": "tutorial-comparison",
+        "Examples": "examples",
+    },
+    "Use": {
+        "Losses": "losses",
+        "Recipes": "recipes",
+        "Formats": "formats",
+        "Benchmarks": "protocols",
+        "Reconstruction": "reconstruction",
+        "Faces are people's": "people",
+    },
+    "Large runs": {
+        "The head at scale": "heads",
+        "Processes and machines": "distributed",
+        "Planning a run": "planning",
+    },
+    "Look up": {
+        "Commands": "commands",
+        "Reference": "reference/index",
+        "Conventions": "CONVENTIONS",
+    },
+    "The project": {
+        "Results": "results",
+        "How the house is built": "architecture",
+        "Contributing": "CONTRIBUTING",
+        "Changelog": "CHANGELOG",
+    },
 }
 
 MADE_HERE = """
@@ -45,7 +71,7 @@ def gather(out: Path) -> None:
     with (out / "index.md").open("a", encoding="utf-8") as index:
         index.write(MADE_HERE)
         for title, names in GROUPS.items():
-            pages = "\n".join(names)
+            pages = "\n".join(f"{called} <{name}>" for called, name in names.items())
             index.write(f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{pages}\n```\n")
 
 

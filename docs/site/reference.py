@@ -27,8 +27,8 @@ ROOMS = (
 )
 LONGEST_VALUE = 300
 
-DOOR = """marginface
-==========
+DOOR = """Reference
+=========
 
 {text}
 
