@@ -74,7 +74,7 @@ def test_own_loss(
     # The script adds its loss to the table; other tests must not see it.
     monkeypatch.setitem(LOSSES, "fading", LOSSES["cosface"])
     main = runpy.run_path(str(EXAMPLES / "own_loss.py"))["main"]
-    main(str(tmp_path), 40)
+    main(str(tmp_path), 100)
     found = re.search(r"auc: (\S+)", capsys.readouterr().out)
     # Untrained networks stand near 0.6 there.
     assert found is not None

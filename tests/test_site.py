@@ -2,7 +2,10 @@
 
 import importlib
 import inspect
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +82,40 @@ def test_every_config_class_tells_all_its_fields() -> None:
         told = "\n".join(to_rst((inspect.getdoc(kind) or "").splitlines()))
         for field in kind.__dataclass_fields__:
             assert f":param {field}:" in told, f"{kind.__name__}.{field}"
+
+
+def public_things() -> Iterator[tuple[str, Any]]:
+    """Yield every public class and function, and the public methods of the classes."""
+    for room in ROOMS:
+        module = importlib.import_module(f"marginface.{room}")
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+                continue
+            yield f"{room}.{name}", thing
+            held = vars(thing).items() if inspect.isclass(thing) else ()
+            for inner, value in held:
+                method = getattr(value, "__func__", value)
+                if inspect.isfunction(method) and not inner.startswith("_"):
+                    yield f"{room}.{name}.{inner}", inspect.unwrap(method)
+
+
+def test_args_tell_every_parameter_and_no_other() -> None:
+    seen = 0
+    for name, thing in public_things():
+        rst = to_rst((inspect.getdoc(thing) or "").splitlines())
+        told = {found[1] for line in rst if (found := re.match(r":param (\S+):", line))}
+        if told:
+            held = inspect.signature(thing).parameters
+            public = {each for each in held if each not in ("self", "cls") and each[0] != "_"}
+            assert told == public, name
+            seen += 1
+    assert seen > 100
+
+
+def test_a_misspelt_section_fails() -> None:
+    with pytest.raises(ValueError, match="'Return:'"):
+        to_rst(["Sum.", "", "Return:", "    The sum."])
 
 
 def test_every_command_is_in_the_reference() -> None:

@@ -11,6 +11,8 @@ from itertools import groupby
 SECTION = re.compile(
     r"(Args|Attributes|Overrides|Returns|Yields|Raises|Source|Differs|Gradient|Example):(?: (.*))?$"
 )
+# What looks like a section and is none was meant to be one.
+UNKNOWN = re.compile(r"[A-Z][a-z]+:$")
 ENTRY = re.compile(r"(\*{0,2}[\w.]+): (.*)$")
 ITEM = re.compile(r"\s*[-*] ")
 NAME = re.compile(r"[A-Za-z_][\w.]*(\(\))?$")
@@ -18,7 +20,11 @@ FIELDS = {"Args": "param", "Attributes": "ivar", "Raises": "raises"}
 
 
 def to_rst(docstring: list[str]) -> list[str]:
-    """Return the lines of a cleaned docstring as lines of reStructuredText."""
+    """Return the lines of a cleaned docstring as lines of reStructuredText.
+
+    Raises:
+        ValueError: If a section has a name that house docstrings do not have.
+    """
     rst: list[str] = []
     for header, body in _sections(docstring):
         if header is None:
@@ -66,6 +72,8 @@ def _sections(lines: list[str]) -> list[tuple[str | None, list[str]]]:
         if header:
             parts.append((header[1], [header[2]] if header[2] else []))
             continue
+        if UNKNOWN.match(line):
+            raise ValueError(f"a section must be one of {SECTION.pattern}, got {line!r}")
         # `Source:` and `Differs:` may go on at the margin; a blank line ends them there.
         ended = parts[-1][0] is not None and line[:1].strip() and "" in parts[-1][1][-1:]
         if ended:
