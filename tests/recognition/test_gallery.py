@@ -259,7 +259,7 @@ def test_refuses_altered_tensors(
     ("about", "message"),
     [
         ('{"kind": "model"}', "a model file, not a gallery"),
-        ('{"kind": "gallery", "format": 2}', "gallery format must be 1, got 2"),
+        ('{"kind": "gallery", "format": 3}', "gallery format must be 1 or 2, got 3"),
         ('{"kind": "gallery", "format": 1, "model": "m"}', "lacks its names"),
         ('{"kind": "gallery", "format": 1, "model": "m", "names": ["a", "a"]}', "each once"),
         ("no json", "not JSON"),

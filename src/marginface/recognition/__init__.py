@@ -3,10 +3,11 @@
 from marginface.recognition.benchmark import evaluate_pairs
 from marginface.recognition.contract import MatchThreshold, ModelContract, TrainingData
 from marginface.recognition.freeze import write_with_threshold
-from marginface.recognition.gallery import Candidate, Gallery
+from marginface.recognition.gallery import Gallery
 from marginface.recognition.model_file import load_model, read_contract, save_model
 from marginface.recognition.onnx_file import save_onnx
 from marginface.recognition.pair_scores import PairScores, judge_scores, score_pairs
+from marginface.recognition.people import Candidate
 from marginface.recognition.picture_table import PairGroups, pair_groups
 from marginface.recognition.public import PUBLIC_MODELS, load_public_model
 from marginface.recognition.recognizer import Recognizer, Verification

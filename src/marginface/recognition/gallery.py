@@ -1,7 +1,11 @@
 """People enrolled once and found again; kept in one file that holds no code and no pictures.
 
     template of a person = sum of the embeddings of their pictures, divided by its length
-    candidates of a probe = the k people with the highest template · probe, exactly
+    candidates of a probe = the k people with the highest template · probe
+
+Where they are searched is an index: exact, unless another is given. An index is derived, and the
+gallery's file the source of truth: an index made of other templates is refused, and can be built
+anew. Equal scores stand in the order of enrolment.
 
 Embeddings of two networks mean nothing to each other, and nobody would notice: every score is just
 low. So a gallery keeps what its model says of four made pictures, and refuses a model that says
@@ -13,40 +17,23 @@ with a probability of up to n f.
 """
 
 import threading
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from marginface.axes import Tensor
 from marginface.errors import ModelFileError
 from marginface.recognition.gallery_file import StoredGallery, read_gallery, write_gallery
+from marginface.recognition.people import Candidate, People, Rows, template_of
 from marginface.recognition.recognizer import Recognizer
-from marginface.search import search_topk
-
-Rows = NDArray[np.float32]
+from marginface.search import ExactIndex, Index
 
 # The same network in another engine or precision agrees to 1e-5; after a few hundred further steps
 # of training it does not.
 SAME_MODEL = 0.999
 # One picture, embedded in another batch, differs by rounding.
 SAME_PICTURE = 1 - 1e-5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """An enrolled person who may be the one asked for.
-
-    Args:
-        name: Of the person.
-        score: Cosine of the probe with the person's template.
-    """
-
-    name: str
-    score: float
 
 
 class Gallery:
@@ -63,33 +50,49 @@ class Gallery:
     Args:
         model: What reports call the model.
         cards: What it says of `made_pictures`, shape (4, dim); see `of`.
+        index: Where templates are searched, empty or of these people; exact if None.
     """
 
-    def __init__(self, *, model: str, cards: Rows) -> None:
+    def __init__(self, *, model: str, cards: Rows, index: Index | None = None) -> None:
         self.model = model
         self._cards = cards
-        self._people: dict[str, Rows] = {}
-        self._templates: tuple[list[str], Tensor] | None = None
+        self._people = People(len(cards[0]))
         self._lock = threading.Lock()
+        if index is not None:
+            self.search_in(index)
 
     @classmethod
-    def of(cls, recognizer: Recognizer) -> "Gallery":
+    def of(cls, recognizer: Recognizer, *, index: Index | None = None) -> "Gallery":
         """Return an empty gallery for the embeddings of a recogniser."""
-        return cls(model=recognizer.name, cards=recognizer.embed_aligned(made_pictures()))
+        cards = recognizer.embed_aligned(made_pictures())
+        return cls(model=recognizer.name, cards=cards, index=index)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Gallery":
+    def load(cls, path: str | Path, *, index: Index | None = None) -> "Gallery":
         """Read a gallery back.
 
         Raises:
             DataError: If the file is absent, cut off, altered or another kind of file.
+            IndexMismatchError: If the index holds other templates.
         """
         stored = read_gallery(Path(path))
         gallery = cls(model=stored.model, cards=stored.cards)
         bounds = np.cumsum(stored.counts)[:-1]
         rows = np.split(stored.embeddings, bounds) if stored.names else []
-        gallery._people = dict(zip(stored.names, rows, strict=True))
+        gallery._people.restore(stored.names, stored.numbers, rows)
+        if index is not None:
+            gallery.search_in(index)
         return gallery
+
+    def search_in(self, index: Index) -> None:
+        """Search in this index from now on; an empty one is filled.
+
+        Raises:
+            IndexMismatchError: If it holds other templates than this gallery.
+            ValueError: If its rows are of another length.
+        """
+        with self._lock:
+            self._people.search_in(index)
 
     def save(self, path: str | Path) -> None:
         """Write the gallery in one step; a new file may be read by its owner only.
@@ -98,12 +101,13 @@ class Gallery:
             CheckpointWriteError: If the disk refuses; the old file is then untouched.
         """
         with self._lock:
-            rows = list(self._people.values()) or [np.empty((0, self.dim), np.float32)]
+            rows = list(self._people.rows.values()) or [np.empty((0, self.dim), np.float32)]
             stored = StoredGallery(
                 model=self.model,
                 cards=self._cards,
-                names=list(self._people),
-                counts=[len(each) for each in self._people.values()],
+                names=list(self._people.rows),
+                numbers=list(self._people.numbers.values()),
+                counts=[len(each) for each in self._people.rows.values()],
                 embeddings=np.concatenate(rows),
             )
             write_gallery(Path(path), stored)
@@ -116,7 +120,7 @@ class Gallery:
     @property
     def names(self) -> list[str]:
         """The people, in the order they were enrolled."""
-        return list(self._people)
+        return list(self._people.rows)
 
     def pictures_of(self, name: str) -> int:
         """Return how many pictures a person's template is made of.
@@ -124,13 +128,13 @@ class Gallery:
         Raises:
             ValueError: If nobody is called so.
         """
-        return len(self._people[self._known(name)])
+        return len(self._people.rows[self._known(name)])
 
     def __len__(self) -> int:
-        return len(self._people)
+        return len(self._people.rows)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._people
+        return name in self._people.rows
 
     def __repr__(self) -> str:
         return f"Gallery({len(self):,} people, embeddings of {self.model}, dim {self.dim})"
@@ -170,14 +174,13 @@ class Gallery:
             raise ValueError(f"name must be a person's, got {name!r}")
         fresh = self._checked(embeddings, "embeddings")
         with self._lock:
-            kept = [*self._people.get(name, ())]
+            kept = [*self._people.rows.get(name, ())]
             before = len(kept)
             for row in fresh:
                 if all(float(row @ other) < SAME_PICTURE for other in kept):
                     kept.append(row)
             if len(kept) > before:
-                self._people[name] = np.stack(kept)
-                self._templates = None
+                self._people.put(name, np.stack(kept))
             return len(kept) - before
 
     def remove(self, name: str) -> None:
@@ -187,8 +190,7 @@ class Gallery:
             ValueError: If nobody is called so.
         """
         with self._lock:
-            del self._people[self._known(name)]
-            self._templates = None
+            self._people.drop(self._known(name))
 
     def search(self, probe: Rows, *, k: int = 1, threshold: float | None = None) -> list[Candidate]:
         """Return the people most like a face, best first; nobody where none reaches a threshold.
@@ -211,18 +213,13 @@ class Gallery:
         Raises:
             ValueError: If a probe is no unit embedding of this length, or `k` below 1.
         """
-        rows = torch.from_numpy(self._checked(probes, "probes"))
-        names, templates = self._snapshot()
-        found = search_topk(rows, templates, k)
-        lowest = -np.inf if threshold is None else threshold
-        return [
-            [
-                Candidate(name=names[row], score=min(1.0, max(-1.0, score)))
-                for row, score in zip(ranked, scores, strict=True)
-                if row >= 0 and score >= lowest
-            ]
-            for ranked, scores in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
-        ]
+        rows = self._checked(probes, "probes")
+        with self._lock:
+            index = self._people.index
+            if index is None:
+                index = ExactIndex(self.dim)
+                self._people.search_in(index)
+        return self._people.nearest(index, rows, k, -np.inf if threshold is None else threshold)
 
     def template_of(self, name: str) -> Rows:
         """Return a person's template, shape (dim,).
@@ -230,16 +227,7 @@ class Gallery:
         Raises:
             ValueError: If nobody is called so.
         """
-        return _template(self._people[self._known(name)])
-
-    def _snapshot(self) -> tuple[list[str], Tensor]:
-        """Return names and templates, which stay as they are while others add and remove."""
-        with self._lock:
-            if self._templates is None:
-                rows = [_template(each) for each in self._people.values()]
-                held = np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
-                self._templates = list(self._people), torch.from_numpy(held)
-            return self._templates
+        return template_of(self._people.rows[self._known(name)])
 
     def _checked(self, rows: Rows, called: str) -> Rows:
         held = np.array(rows, np.float32, ndmin=2)
@@ -255,8 +243,8 @@ class Gallery:
         return held
 
     def _known(self, name: str) -> str:
-        if name not in self._people:
-            near = get_close_matches(name, self._people, n=1)
+        if name not in self._people.rows:
+            near = get_close_matches(name, self._people.rows, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"name must be of an enrolled person, got {name!r}{hint}")
         return name
@@ -272,10 +260,3 @@ def made_pictures() -> NDArray[np.uint8]:
     ]
     waves = np.stack(cards).reshape(4, 3, 112, 112).transpose(0, 2, 3, 1)
     return np.asarray(np.round(127.5 + 100 * waves), dtype=np.uint8)
-
-
-def _template(rows: Rows) -> Rows:
-    added = rows.sum(axis=0, dtype=np.float64)
-    length = float(np.linalg.norm(added))
-    # Pictures that cancel say nothing; such a template is like nobody.
-    return np.asarray(added / max(length, 1e-9), dtype=np.float32)

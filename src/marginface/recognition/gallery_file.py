@@ -3,7 +3,10 @@
 embeddings    (pictures, dim) float32, unit rows, person after person
 counts        (people,) int64, how many rows each has
 cards         (4, dim) float32, what the model says of the four made pictures
+numbers       (people,) int64, rising: by what number an index knows each; absent if 0, 1, 2, ...
 metadata      {"marginface": {"kind": "gallery", "format": 1, "model": ..., "names": [...]}}
+
+With numbers the format is 2.
 """
 
 import json
@@ -21,7 +24,8 @@ from marginface.files import atomic_path
 from marginface.recognition.contract import KEY, read_kind
 from marginface.recognition.model_file import reason_broken
 
-FORMAT = 1
+# The second is written only where it is needed, so that older versions read the rest.
+FORMATS = (1, 2)
 CARDS = 4
 
 
@@ -33,6 +37,7 @@ class StoredGallery:
         model: What reports call the model.
         cards: What it says of the made pictures, shape (4, dim).
         names: Of the people.
+        numbers: Of the people, rising; a person keeps theirs.
         counts: How many rows of `embeddings` each has, in their order.
         embeddings: Unit rows, shape (pictures, dim).
     """
@@ -40,6 +45,7 @@ class StoredGallery:
     model: str
     cards: NDArray[np.float32]
     names: list[str]
+    numbers: list[int]
     counts: list[int]
     embeddings: NDArray[np.float32]
 
@@ -50,12 +56,20 @@ def write_gallery(path: Path, stored: StoredGallery) -> None:
     Raises:
         CheckpointWriteError: If the disk refuses; the old file is then untouched.
     """
-    about = {"kind": "gallery", "format": FORMAT, "model": stored.model, "names": stored.names}
+    has_gaps = stored.numbers != list(range(len(stored.names)))
+    about = {
+        "kind": "gallery",
+        "format": FORMATS[has_gaps],
+        "model": stored.model,
+        "names": stored.names,
+    }
     tensors: dict[str, NDArray[Any]] = {
         "embeddings": np.ascontiguousarray(stored.embeddings),
         "counts": np.asarray(stored.counts, np.int64),
         "cards": np.ascontiguousarray(stored.cards),
     }
+    if has_gaps:
+        tensors["numbers"] = np.asarray(stored.numbers, np.int64)
     content = save(tensors, {KEY: json.dumps(about, sort_keys=True, ensure_ascii=False)})
     with atomic_path(path) as temporary:
         # Before there is anything to read: an embedding identifies a person.
@@ -89,9 +103,9 @@ def _about(metadata: dict[str, str]) -> dict[str, Any]:
     about = read_kind(metadata)
     if about["kind"] != "gallery":
         raise ValueError(f"this is a {about['kind']} file, not a gallery")
-    if about.get("format") != FORMAT:
+    if about.get("format") not in FORMATS:
         raise ValueError(
-            f"gallery format must be {FORMAT}, got {about.get('format')}; a newer marginface wrote "
+            f"gallery format must be 1 or 2, got {about.get('format')}; a newer marginface wrote "
             "it, so update this one"
         )
     names, model = about.get("names"), about.get("model")
@@ -103,12 +117,14 @@ def _about(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _stored(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> StoredGallery:
+    numbers = tensors.pop("numbers", np.arange(len(about["names"])))
     if sorted(tensors) != ["cards", "counts", "embeddings"]:
         raise ValueError(f"the gallery holds {', '.join(sorted(tensors))}; the file was altered")
     cards, counts, rows = tensors["cards"], tensors["counts"], tensors["embeddings"]
     wanted = {
         "cards": (cards, np.float32, (CARDS, cards.shape[-1] if cards.ndim else 0)),
         "counts": (counts, np.int64, (len(about["names"]),)),
+        "numbers": (numbers, np.int64, (len(about["names"]),)),
         "embeddings": (rows, np.float32, (int(counts.sum()), cards.shape[-1] if cards.ndim else 0)),
     }
     for name, (got, kind, shape) in wanted.items():
@@ -119,6 +135,8 @@ def _stored(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> StoredGa
             )
     if (counts < 1).any():
         raise ValueError("a person of the gallery has no picture; the file was altered")
+    if (np.diff(numbers, prepend=-1) < 1).any():
+        raise ValueError("the numbers of the people do not rise from 0 on; the file was altered")
     lengths = np.linalg.norm(rows, axis=1)
     if not (np.abs(lengths - 1) < 1e-3).all():
         raise ValueError("the gallery holds rows that are not of length 1; the file was altered")
@@ -126,6 +144,7 @@ def _stored(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> StoredGa
         model=about["model"],
         cards=cards,
         names=about["names"],
+        numbers=numbers.tolist(),
         counts=counts.tolist(),
         embeddings=rows,
     )
