@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +130,22 @@ def test_an_index_that_refuses_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert gallery.search(units(1, seed=8)[0])[0].name == "new"
 
 
+def test_who_was_half_enrolled_is_named_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may do what it was asked and fail to say so."""
+    gallery = people(3, index := ExactIndex(16))
+    real = index._add
+
+    def add_and_fail(ids: Any, rows: Any) -> None:
+        real(ids, rows)
+        raise OSError("the line is cut")
+
+    monkeypatch.setattr(index, "_add", add_and_fail)
+    with pytest.raises(OSError, match="cut"):
+        gallery.add("new", units(1, seed=8))
+    with pytest.raises(IndexMismatchError, match="an addition failed; build it anew"):
+        gallery.search(units(1, seed=8)[0])
+
+
 def test_who_is_removed_is_in_no_file(tmp_path: Path) -> None:
     index = FaissIndex(16, smallest=640)
     gallery = people(700, index)
@@ -143,7 +160,7 @@ def test_who_is_removed_is_in_no_file(tmp_path: Path) -> None:
 
 
 def test_threads_share_it(make: Make) -> None:
-    gallery = people(700, make())
+    gallery = people(100, make())
     rows, seen = units(730, seed=1), list[str]()
 
     def work(start: int) -> None:
@@ -159,7 +176,7 @@ def test_threads_share_it(make: Make) -> None:
     for thread in threads:
         thread.join()
     assert seen == ["person 0"] * 30
-    same(gallery, people(700))
+    same(gallery, people(100))
 
 
 @pytest.mark.parametrize("numbers", [[0, 0, 1], [-1, 1, 2], [2, 1, 3]])

@@ -47,8 +47,10 @@ def test_refuses_collections_of_something_else() -> None:
         sharing(index._client, "named")
     batch = models.Batch(ids=[3], vectors=[[0.0] * 16], payloads=[{}])
     index._client.upsert("marginface", batch)
-    with pytest.raises(DataError, match="point 3, which marginface did not write"):
-        index.fingerprint()
+    for use in (index.fingerprint, index.clear):
+        with pytest.raises(DataError, match="point 3, which marginface did not write"):
+            use()
+    assert len(index) == 1
 
 
 def test_tells_that_no_server_is_there() -> None:

@@ -7,11 +7,13 @@ from cyclopts import App, Parameter
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from marginface.cli.gallery_index import Place, codes_beside
 from marginface.cli.output import Json, show, show_or_write
 from marginface.recognition import Gallery, Recognizer
+from marginface.search import FaissIndex
 
 File = Annotated[Path, Parameter(help="The gallery file.")]
-gallery = App(name="gallery", help="List who is enrolled, or forget people.")
+gallery = App(name="gallery", help="List who is enrolled, forget people, or make an index.")
 
 
 @gallery.command(name="list")
@@ -32,20 +34,69 @@ def list_people(gallery: File, *, json: Json = None) -> None:
 
 
 @gallery.command(name="remove")
-def remove(gallery: File, *names: Annotated[str, Parameter(help="The people to forget.")]) -> None:
+def remove(
+    gallery: File,
+    *names: Annotated[str, Parameter(help="The people to forget.")],
+    place: Place | None = None,
+) -> None:
     """Forget people: all they gave goes out of the file; copies of it are yours to find.
+
+    A file of codes beside it is deleted. Name the Qdrant server to have them forgotten there too.
 
     **Examples**
 
         marginface gallery remove staff.gallery anna
+
+        marginface gallery remove staff.gallery anna --index qdrant --url http://127.0.0.1:6333
     """
     if not names:
         raise ValueError("names must hold at least one person, got none")
     held = Gallery.load(gallery)
+    names = tuple(dict.fromkeys(names))
+    for name in names:  # before anybody is removed anywhere
+        held.pictures_of(name)
+    place = place or Place()
+    if place.index == "qdrant" and (index := place.kept(gallery, held)) is not None:
+        held.search_in(index)
     for name in names:
         held.remove(name)
     held.save(gallery)
-    show(f"{gallery}: {', '.join(names)} removed; now {len(held):,} people")
+    words = f"{gallery}: {', '.join(names)} removed; now {len(held):,} people"
+    if (codes := codes_beside(gallery)).exists():
+        codes.unlink()
+        words += f"\n{codes}: held them too, and was deleted; `marginface gallery index` makes it"
+    show(words)
+
+
+@gallery.command(name="index")
+def make_index(gallery: File, *, place: Place | None = None) -> None:
+    """Make the index of a gallery anew: codes beside its file, or the templates on a server.
+
+    `identify` with the same --index searches in it, and refuses it once the gallery has changed.
+    It identifies people as the gallery does. A server's collection is emptied first.
+
+    **Examples**
+
+        marginface gallery index staff.gallery --index faiss
+
+        marginface gallery index staff.gallery --index qdrant --url http://127.0.0.1:6333
+    """
+    place = place or Place()
+    held = Gallery.load(gallery)
+    if place.index == "faiss":
+        codes_beside(gallery).unlink(missing_ok=True)
+    index = place.empty_or_kept(gallery, held.dim)
+    if index is None:
+        raise ValueError("index must be faiss or qdrant, got exact, which needs none")
+    index.clear()
+    held.search_in(index)
+    where = f"collection of {place.url}"
+    if isinstance(index, FaissIndex):
+        where = str(codes_beside(gallery))
+        index.save(where)
+        if len(held) < index.smallest:
+            where += f"; below {index.smallest:,} people it holds no codes, and the search is exact"
+    show(f"{gallery}: {len(held):,} people into {where}")
 
 
 def open_gallery(path: Path, recognizer: Recognizer) -> Gallery:

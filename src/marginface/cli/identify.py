@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from marginface.cli.gallery import File, open_gallery, plain_table
+from marginface.cli.gallery_index import Place
 from marginface.cli.output import Json, show_or_write
 from marginface.cli.verify import Model, Threshold, Weights, fmr_words, without_threshold
 from marginface.data.pictures import ENDINGS
@@ -22,6 +23,7 @@ def identify(
     *pictures: Annotated[Path, Parameter(help="Pictures, or folders of pictures.")],
     k: Annotated[int, Parameter(help="How many people to show for a picture.")] = 1,
     threshold: Threshold = None,
+    place: Place | None = None,
     weights: Weights = None,
     json: Json = None,
 ) -> None:
@@ -32,12 +34,17 @@ def identify(
         marginface identify sface staff.gallery door.jpg
 
         marginface identify sface staff.gallery door/ --k 3 --json found.json
+
+        marginface identify sface city.gallery door.jpg --index faiss
     """
     if threshold is not None and not -1 <= threshold <= 1:
         raise ValueError(f"threshold must be a cosine in [-1, 1], got {threshold}")
     paths = _pictures(pictures)
     recognizer = Recognizer.load(model, weights=weights)
     held = open_gallery(gallery, recognizer)
+    place = place or Place()
+    if (index := place.kept(gallery, held)) is not None:
+        held.search_in(index)
     fixed = recognizer.contract.threshold
     if threshold is not None:
         fixed = MatchThreshold(value=threshold, fmr=None, fixed_on="given by the caller")
@@ -48,6 +55,7 @@ def identify(
         "model": recognizer.name,
         "gallery": str(gallery),
         "people": len(held),
+        "index": place.index,
         "threshold": None if fixed is None else asdict(fixed),
         "pictures": rows,
     }
