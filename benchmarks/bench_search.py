@@ -231,7 +231,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--graph-up-to", type=int, default=100_000)
+    parser.add_argument(
+        "--graph-up-to", type=int, default=0, help="Rows up to which HNSW is built."
+    )
     parser.add_argument("--out", default=str(RESULTS / "search_cpu_202611.csv"))
     options = parser.parse_args()
     faiss.omp_set_num_threads(torch.get_num_threads())
