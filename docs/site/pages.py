@@ -26,6 +26,7 @@ GROUPS = {
         "Recipes": "recipes",
         "Formats": "formats",
         "Benchmarks": "protocols",
+        "Searching a gallery": "search",
         "Reconstruction": "reconstruction",
         "Faces are people's": "people",
     },
