@@ -69,7 +69,7 @@ def test_coarse_products_alone_would_be_wrong(products):
     gallery = torch.nn.functional.normalize(centre + 1e-4 * unit(1000, 32, seed=2), dim=1)
     probes = torch.nn.functional.normalize(centre + 0.2 * unit(15, 32, seed=3), dim=1)
     multiply = {"bfloat16": exact._BFloat16, "int8": exact._Int8}[products](probes)
-    coarse = multiply(gallery)
+    coarse = multiply(gallery, float(gallery.norm(dim=1).max()))
     assert not torch.equal(coarse.values.argmax(1), by_sorting(probes, gallery, 1)[1][:, 0])
     error = (coarse.values * coarse.unit - probes @ gallery.T).abs()
     assert (error <= coarse.error).all()
@@ -100,8 +100,18 @@ def test_rows_of_very_different_lengths(products, monkeypatch):
     gallery = unit(300, 16, seed=4) * torch.logspace(-6, 3, 300)[:, None]
     gallery[17] = 0
     probes = torch.cat([unit(9, 16), torch.zeros(1, 16)])
-    found = search_topk(probes, gallery, 3, products=products)
-    assert torch.equal(found.rows, by_sorting(probes, gallery, 3)[1])
+    for longest in (None, float(gallery.norm(dim=1).max())):
+        found = search_topk(probes, gallery, 3, products=products, longest=longest)
+        assert torch.equal(found.rows, by_sorting(probes, gallery, 3)[1])
+
+
+def test_the_proof_needs_no_less_than_the_longest_row():
+    # Scores that are equal in float32 but for rounding: with a bound of 0 the wrong one would win.
+    gallery = torch.nn.functional.normalize(unit(1, 512) + 1e-6 * unit(400, 512, seed=2), dim=1)
+    probes = unit(40, 512, seed=3)
+    best = by_sorting(probes, gallery, 1)[1]
+    assert torch.equal(search_topk(probes, gallery, 1, longest=1.001).rows, best)
+    assert not torch.equal(search_topk(probes, gallery, 1, longest=0.0).rows, best)
 
 
 def test_an_empty_gallery():

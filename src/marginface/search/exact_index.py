@@ -80,7 +80,7 @@ class ExactIndex(Index):
 def search_table(probes: Rows, table: RowTable, k: int, *, products: str = "float32") -> Nearest:
     """Return the k best rows of a table for every probe, exactly."""
     rows = torch.from_numpy(table.rows)
-    found = search_topk(torch.from_numpy(probes), rows, k, products=products)
+    found = search_topk(torch.from_numpy(probes), rows, k, products=products, longest=table.longest)
     ids = found.rows.numpy()
     there = ids >= 0
     ids[there] = table.ids[ids[there]]

@@ -20,6 +20,7 @@ class RowTable:
         self._size = 0
         self._id_room = np.empty(0, np.int64)
         self._room = np.empty((0, dim), np.float32)
+        self.longest = 0.0  # what no row's length exceeds; rows that are gone may have been longer
 
     def __len__(self) -> int:
         return self._size
@@ -56,6 +57,8 @@ class RowTable:
 
     def add(self, ids: Ids, rows: Rows) -> None:
         """Take in rows; those whose id is there are replaced."""
+        if len(rows):
+            self.longest = max(self.longest, float(np.linalg.norm(rows, axis=1).max()))
         there = self.holds(ids)
         self._room[self.places(ids[there])] = rows[there]
         before, after = self._size, self._size + int((~there).sum())
