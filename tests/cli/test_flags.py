@@ -29,7 +29,10 @@ FLAGS = """
     data.augmentation.shift
     data.augmentation.turn_rad
     data.augmentation.zoom
+    data.corruption_seed
     data.identities
+    data.label_noise
+    data.low_quality
     data.path
     data.workers
     device

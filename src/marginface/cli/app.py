@@ -58,7 +58,7 @@ app.command(
     name="gallery",
     help="List who is enrolled, or forget people.",
 )
-for _name in ("losses", "recipes", "render", "doctor"):
+for _name in ("losses", "recipes", "render", "noise", "doctor"):
     _add(app, _name, _name)
 for _name in ("pack", "split", "pairs", "world", "sheet"):
     _add(data, _name, "data")

@@ -15,6 +15,7 @@ from marginface.comparison.plan import ComparisonPlan, Variant
 from marginface.comparison.runs import planned_runs, train_runs
 from marginface.comparison.scoring import score_model
 from marginface.data import (
+    CorruptedFaces,
     FaceSet,
     ImageSource,
     PairList,
@@ -33,7 +34,7 @@ from marginface.progress import track
 from marginface.recognition import save_model
 from marginface.recognition.benchmark import fingerprint_of
 from marginface.recognition.pair_scores import PairScores, judge_scores
-from marginface.training import TrainConfig, TrainResult, read_log
+from marginface.training import TrainConfig, TrainResult, noise_report, read_log
 from marginface.training.build import build_parts, open_training_data
 from marginface.training.config import flat
 from marginface.training.describe import make_contract, versions
@@ -96,8 +97,20 @@ def compare_losses(
         )
         for variant in plan.variants
     }
+    if isinstance(pack, CorruptedFaces):
+        _add_noise_reports(record, by_loss, pack)
     write_atomically(out / RESULTS, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return record
+
+
+def _add_noise_reports(
+    record: dict[str, Any], by_loss: dict[str, list[tuple[int, TrainResult]]], pack: CorruptedFaces
+) -> None:
+    """Say of every run how it holds the spoilt pictures it was trained on."""
+    for name, runs in track(list(by_loss.items()), "look at the spoilt pictures"):
+        for told, (_, result) in zip(record["losses"][name]["runs"], runs, strict=True):
+            folder = result.model_path.parent
+            told["training_pictures"] = noise_report(folder, faces=pack)["groups"]
 
 
 def _by_loss(
@@ -192,6 +205,7 @@ def _head(
                 "identities": len(pack.identities),
                 "images": len(pack),
                 "fingerprint": pack.fingerprint,
+                **({"corruption": pack.counts()} if isinstance(pack, CorruptedFaces) else {}),
             },
             "evaluation": {
                 "name": plan.pairs.name,

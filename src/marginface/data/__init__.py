@@ -12,6 +12,7 @@ from marginface.data.convert_formats import (
     open_images,
 )
 from marginface.data.convert_work import checksum_of
+from marginface.data.corruption import CorruptedFaces, Corruption
 from marginface.data.encoded_faces import EncodedFaces
 from marginface.data.float_batches import read_floats
 from marginface.data.landmarks import read_landmarks
@@ -38,6 +39,8 @@ __all__ = [
     "Batch",
     "BatchLoader",
     "ConvertReport",
+    "CorruptedFaces",
+    "Corruption",
     "EncodedFaces",
     "FaceSet",
     "FolderFaces",

@@ -6,6 +6,7 @@ from pathlib import Path
 from marginface.data.bin_pack import read_bin
 from marginface.data.convert_pack import PackSink, open_identity_folder, open_pack
 from marginface.data.convert_sinks import FolderSink, RecSink, Sink
+from marginface.data.corruption import CorruptedFaces
 from marginface.data.encoded_faces import EncodedFaces
 from marginface.data.pack_format import is_pack
 from marginface.data.packs import PackedFaces
@@ -15,9 +16,10 @@ from marginface.data.sources import FolderFaces, open_folder
 from marginface.data.webdataset import WebDatasetSink, open_webdataset
 from marginface.errors import DataError, unknown_name
 
-# What a network trains on; both read alike. A union and no protocol, since asking an object whether
+# What a network trains on; all read alike. A union and no protocol, since asking an object whether
 # it follows one looks at its attributes, and the fingerprint of encoded faces reads the whole file.
-FaceSet = PackedFaces | EncodedFaces
+StoredFaces = PackedFaces | EncodedFaces
+FaceSet = StoredFaces | CorruptedFaces
 FORMATS: dict[str, Callable[[Path], EncodedFaces]] = {
     "folder": open_identity_folder,
     "pack": open_pack,
@@ -58,7 +60,7 @@ def open_encoded(path: str | Path, *, kind: str | None = None) -> EncodedFaces:
     return FORMATS[kind_of_source(path) if kind is None else checked_kind(kind)](path)
 
 
-def open_faces(path: str | Path) -> FaceSet:
+def open_faces(path: str | Path) -> StoredFaces:
     """Open a set to be read or trained on: a pack as a pack, any other format as it is.
 
     Raises:
@@ -68,7 +70,7 @@ def open_faces(path: str | Path) -> FaceSet:
     return PackedFaces.open(path) if is_pack(path) else open_encoded(path)
 
 
-def open_images(path: str | Path) -> FaceSet | FolderFaces:
+def open_images(path: str | Path) -> StoredFaces | FolderFaces:
     """Open a set of any format to look at its pictures, which a folder may hold in any size.
 
     Raises:

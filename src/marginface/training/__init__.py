@@ -13,6 +13,7 @@ from marginface.training.export import export_model
 from marginface.training.interrupts import TrainingInterrupted
 from marginface.training.launch import launch
 from marginface.training.loop import train
+from marginface.training.noise_report import noise_report
 from marginface.training.rundir import TrainResult, read_config
 from marginface.training.runlog import read_log
 
@@ -28,6 +29,7 @@ __all__ = [
     "TrainingInterrupted",
     "export_model",
     "launch",
+    "noise_report",
     "read_config",
     "read_log",
     "train",

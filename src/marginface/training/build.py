@@ -9,7 +9,14 @@ from torch.optim import SGD, AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from marginface.axes import Tensor
-from marginface.data import BatchLoader, EncodedFaces, FaceSet, open_faces, read_identity_list
+from marginface.data import (
+    BatchLoader,
+    CorruptedFaces,
+    EncodedFaces,
+    FaceSet,
+    open_faces,
+    read_identity_list,
+)
 from marginface.errors import DataError
 from marginface.heads import IdentityHead
 from marginface.losses import make_loss
@@ -216,7 +223,7 @@ def _branch(config: TrainConfig, backbone: nn.Module) -> Branch | None:
 
 
 def open_training_data(config: TrainConfig) -> FaceSet:
-    """Open the set, cut down to the chosen identities; look for the device first.
+    """Open the set, cut down to the chosen identities and spoilt as asked; find the device first.
 
     Raises:
         ValueError: If the config's device is not on this machine.
@@ -243,7 +250,8 @@ def open_training_data(config: TrainConfig) -> FaceSet:
             f"{config.data.path} must hold one batch of {config.batch_size} pictures or more, "
             f"got {len(pack):,}; lower batch_size"
         )
-    return pack
+    corruption = config.data.corruption
+    return CorruptedFaces(pack, corruption) if corruption.is_any else pack
 
 
 def total_steps(config: TrainConfig, images: int) -> int:

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from marginface.data import Augmentation
+from marginface.data import Augmentation, Corruption
 from marginface.errors import unknown_name
 from marginface.heads.precision import PRECISIONS
 
@@ -99,17 +99,33 @@ class DataConfig:
     Args:
         path: Aligned pictures of people: a pack, a .rec, WebDataset shards or Parquet files.
         identities: A file with one identity a line; nothing for all of the set.
+        label_noise: Share of the pictures that get another person's label, in [0, 1), to study what
+            wrong labels do; exact, and the same pictures whatever the loss and the seed of the run.
+        low_quality: Share of the pictures that are small, blurred or dark once and for all, in
+            [0, 1); not an augmentation.
+        corruption_seed: Another one draws other pictures, labels and damages.
         augmentation: What is done to the pictures while training.
         workers: Threads that prepare batches ahead; 0 prepares them in the training thread.
     """
 
     path: Path
     identities: Path | None = None
+    label_noise: float = 0.0
+    low_quality: float = 0.0
+    corruption_seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
     workers: int = 1
 
     def __post_init__(self) -> None:
         at_least("data.workers", self.workers, 0)
+        _ = self.corruption  # which checks its own numbers
+
+    @property
+    def corruption(self) -> Corruption:
+        """What is spoilt on purpose."""
+        return Corruption(
+            label_noise=self.label_noise, low_quality=self.low_quality, seed=self.corruption_seed
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

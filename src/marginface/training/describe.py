@@ -19,6 +19,8 @@ from marginface.training.start import licence_note, weights_file
 # Fields with what they were before there were any, so that older runs can be gone on with.
 ADDED_LATER = {
     "reconstruction": None,
+    "data.label_noise": 0.0,
+    "data.low_quality": 0.0,
     "optimizer.name": "sgd",
     "optimizer.decay_positions": True,
     "optimizer.betas": None,
@@ -41,6 +43,8 @@ def run_identity(config: TrainConfig, pack: FaceSet) -> dict[str, Any]:
         for name, value in settings.items()
         if name not in WITHOUT_EFFECT and (name not in ADDED_LATER or value != ADDED_LATER[name])
     }
+    if not config.data.corruption.is_any:
+        del decisive["data.corruption_seed"]  # a seed that draws nothing decides nothing
     if (file := weights_file(config.backbone)) is not None:
         decisive["backbone.weights"] = f"sha256 {sha256_of(file)}"
     return decisive | {

@@ -103,7 +103,7 @@ def train(
                 processes.wait()
                 run.restore()
                 if processes.is_first:
-                    rundir.write_config(run_dir, config, processes)
+                    rundir.write_config(run_dir, config, pack, processes)
                 return run.go(validate, validate_every)
 
 

@@ -1,7 +1,10 @@
 """The files of a run's folder: what is there, what it says, and whether it may be gone on from."""
 
+import csv
+import io
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,8 @@ from typing import Any
 import torch
 
 from marginface.axes import Tensor
+from marginface.data import CorruptedFaces, FaceSet
+from marginface.data.corruption import COLUMNS
 from marginface.errors import CheckpointMismatchError, CheckpointWriteError
 from marginface.files import write_atomically
 from marginface.training.checkpoint import (
@@ -30,6 +35,7 @@ MODEL = "model.safetensors"
 RECONSTRUCTION = "reconstruction.safetensors"
 RESULT = "result.json"
 CONFIG = "config.json"
+CORRUPTION = "corruption.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,20 +83,31 @@ def _remove_run(run_dir: Path) -> None:
     (run_dir / RESULT).unlink(missing_ok=True)
     for checkpoint in all_checkpoints(run_dir):
         remove(checkpoint)
-    for name in (MODEL, RECONSTRUCTION, CONFIG, "log.jsonl"):
+    for name in (MODEL, RECONSTRUCTION, CONFIG, CORRUPTION, "log.jsonl"):
         (run_dir / name).unlink(missing_ok=True)
     shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
 
 
-def write_config(run_dir: Path, config: TrainConfig, processes: Processes = ALONE) -> None:
-    """Write the config, and the versions it ran under, beside the checkpoint."""
-    content = {
+def write_config(
+    run_dir: Path, config: TrainConfig, pack: FaceSet, processes: Processes = ALONE
+) -> None:
+    """Write the config and the versions it ran under; of a spoilt set also what was done to it."""
+    content: dict[str, Any] = {
         "config": config.to_dict(),
         "versions": versions(),
         "threads": torch.get_num_threads(),
         "processes": processes.size,
     }
+    if isinstance(pack, CorruptedFaces):
+        content["corruption"] = pack.counts()
+        write_atomically(run_dir / CORRUPTION, _as_csv([COLUMNS, *pack.rows()]))
     write_atomically(run_dir / CONFIG, json.dumps(content, indent=1) + "\n")
+
+
+def _as_csv(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def read_config(run_dir: Path) -> TrainConfig:

@@ -1,13 +1,14 @@
 """What a run shows while it goes on: a bar on the terminal and records in the log."""
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
 from marginface.progress import progress_bar
 from marginface.training.config import TrainConfig
 from marginface.training.position import Position
-from marginface.training.runlog import RunLog
+from marginface.training.runlog import RunLog, read_log
 from marginface.training.step import StepOutcome
 
 
@@ -39,6 +40,7 @@ class Telling:
         if is_first:
             log = RunLog(run_dir, step=position.step, keeps_tensorboard=config.keeps_tensorboard)
             self._log = self._held.enter_context(log)
+            self._log_corruption(run_dir, config)
         self._bar = progress_bar(is_quiet=is_quiet or not is_first)
         self._task = self._bar.add_task(
             f"train {config.loss.name}", total=total, completed=position.step, note=""
@@ -79,6 +81,12 @@ class Telling:
         }
         if self._log is not None:
             self._log.write(record, group="train")
+
+    def _log_corruption(self, run_dir: Path, config: TrainConfig) -> None:
+        """Let the log begin with what was done to the data, once, whatever is gone on from."""
+        has_begun = bool(read_log(run_dir / "log.jsonl"))
+        if self._log is not None and config.data.corruption.is_any and not has_begun:
+            self._log.write({"step": 0} | asdict(config.data.corruption), group="data")
 
     def log_validation(self, step: int, metrics: dict[str, float]) -> None:
         """Write what a validation found."""
