@@ -29,6 +29,7 @@ COMMANDS = [
     "recipes",
     "report",
     "render",
+    "noise",
     "doctor",
     *(
         f"data {name}"

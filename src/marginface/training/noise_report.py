@@ -106,7 +106,7 @@ def _values(
 
 
 def _group(
-    values: NDArray[np.float64], people: NDArray[np.str_], seed: int, resamples: int
+    values: NDArray[np.float64], people: NDArray[Any], seed: int, resamples: int
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"pictures": len(values)}
     _, owner = np.unique(people, return_inverse=True)
