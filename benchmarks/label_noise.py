@@ -1,0 +1,236 @@
+"""Judge finished comparisons that differ in how much of their training set was spoilt, together.
+
+    python benchmarks/label_noise.py runs/noise-0 runs/noise-0.2 runs/noise-0.4 --pairs pairs.txt \
+        --picture label_noise.png
+
+Prints four tables with 95 % intervals over people, all models under the same draws:
+    accuracy on unseen people, and the paired difference to the baseline at the same share
+    FNMR at FMR 1 %, likewise
+    how far each loss falls from the lowest share, and how that fall differs from the baseline's
+    cosines of training pictures with true and with wrong labels, as `marginface noise` tells them
+With several seeds the runs are drawn too; the last table shows the mean over runs, of the ends too.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from marginface.comparison import read_scores
+from marginface.data import PairList, read_pairs
+from marginface.evaluation import PairRecord
+from marginface.evaluation.bootstrap import percentile_ends
+from marginface.recognition.pair_scores import judge_scores
+
+# Okabe and Ito's colours, told apart by colour-blind eyes too, and a marker each.
+LOOKS = [
+    ("#000000", "o"),
+    ("#e69f00", "s"),
+    ("#56b4e9", "^"),
+    ("#009e73", "D"),
+    ("#cc79a7", "v"),
+    ("#d55e00", "P"),
+    ("#0072b2", "X"),
+]
+METRICS = {"accuracy": "accuracy", "fnmr_at_fmr_0.01": "FNMR at FMR 1 %"}
+HELD = {
+    "given_cosine": "cosine with the given class",
+    "true_cosine": "cosine with the true class",
+    "nearest_is_given": "given class nearest",
+    "nearest_is_true": "true class nearest",
+}
+Study = dict[float, dict[str, Any]]
+Judged = dict[float, dict[str, PairRecord]]
+
+
+def judged_of(record: dict[str, Any], folder: Path, pairs: PairList) -> dict[str, PairRecord]:
+    """Judge the kept scores again, which gives every model the same draws."""
+    return {
+        name: judge_scores(
+            [
+                read_scores(folder / "runs" / name / f"seed-{run['seed']}" / "scores.npz", pairs)
+                for run in told["runs"]
+            ],
+            resamples=record["settings"]["resamples"],
+        )
+        for name, told in record["losses"].items()
+    }
+
+
+def change(one: PairRecord, other: PairRecord, metric: str) -> tuple[float, np.ndarray]:
+    """Return one minus other, measured and in every draw."""
+    if one.protocol != other.protocol:
+        raise SystemExit("the comparisons must be judged on the same pairs")
+    value = one.metrics[metric].value - other.metrics[metric].value
+    return value, one.drawn[metric] - other.drawn[metric]
+
+
+def points(value: float, drawn: np.ndarray) -> str:
+    """Return a difference in points, its interval, and whether it is shown."""
+    low, high = percentile_ends(drawn)
+    verdict = "" if low > 0 or high < 0 else " n. s."
+    return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]{verdict}"
+
+
+def percent(interval: Any) -> str:
+    return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def table(title: str, heads: list[str], rows: list[list[str]]) -> None:
+    print(f"\n| {title} | {' | '.join(heads)} |\n| --- |{' ---: |' * len(heads)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+def show_levels(judged: Judged, baseline: str, axis: str) -> None:
+    for metric, title in METRICS.items():
+        rows = []
+        for name in judged[min(judged)]:
+            row = [name]
+            for found in judged.values():
+                cell = percent(found[name].metrics[metric])
+                if name != baseline:
+                    cell += f", {points(*change(found[name], found[baseline], metric))}"
+                row.append(cell)
+            rows.append(row)
+        table(f"{title}, minus {baseline}", [f"{axis} {share:g}" for share in judged], rows)
+
+
+def show_falls(judged: Judged, baseline: str, axis: str) -> None:
+    first, *others = judged
+    rows = []
+    for name in judged[first]:
+        row = [name]
+        for share in others:
+            value, drawn = change(judged[share][name], judged[first][name], "accuracy")
+            base, base_drawn = change(judged[share][baseline], judged[first][baseline], "accuracy")
+            cell = points(value, drawn)
+            if name != baseline:
+                cell += f"; {points(value - base, drawn - base_drawn)}"
+            row.append(cell)
+        rows.append(row)
+    heads = [f"{axis} {share:g}" for share in others]
+    table(f"accuracy minus that at {first:g}; that, minus {baseline}'s", heads, rows)
+
+
+def held(told: dict[str, Any], group: str, key: str) -> dict[str, float] | None:
+    """Return the mean over runs of a value and its ends; nothing where there is no such group."""
+    found = [run.get("training_pictures", {}).get(group) for run in told["runs"]]
+    if not all(found):
+        return None
+    return {
+        end: float(np.mean([one[key][end] for one in found])) for end in ("value", "low", "high")
+    }
+
+
+def show_held(study: Study, axis: str) -> None:
+    rows = []
+    for share, record in study.items():
+        for name, told in record["losses"].items():
+            for group in ("clean", "flipped", "good", "damaged"):
+                cells = [held(told, group, key) for key in HELD]
+                if all(cells):
+                    shown = [
+                        f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
+                        for cell in cells
+                        if cell is not None
+                    ]
+                    rows.append([f"{share:g}, {name}, {group}", *shown])
+    if rows:
+        table(f"{axis}, loss, training pictures", list(HELD.values()), rows)
+
+
+def draw(judged: Judged, study: Study, axis: str, out: Path) -> None:
+    """Draw accuracy and, with label noise, what became of the wrong labels, against the share."""
+    has_flips = axis == "label_noise"
+    figure, axes = plt.subplots(
+        1, 1 + has_flips, figsize=(5.2 * (1 + has_flips), 4.2), layout="constrained", squeeze=False
+    )
+    names, shares = list(judged[min(judged)]), list(judged)
+    gap = (shares[-1] - shares[0]) / 60
+    for number, (name, look) in enumerate(zip(names, LOOKS, strict=False)):
+        shift = gap * (number - (len(names) - 1) / 2)
+        metrics = [judged[share][name].metrics["accuracy"] for share in shares]
+        ends = [(item.value, item.low, item.high) for item in metrics]
+        line(axes[0][0], [share + shift for share in shares], ends, name, look)
+        if has_flips:
+            cells = {
+                share: held(study[share]["losses"][name], "flipped", "nearest_is_given")
+                for share in shares
+            }
+            known = [(share, cell) for share, cell in cells.items() if cell is not None]
+            places = [share + shift for share, _ in known]
+            ends = [(cell["value"], cell["low"], cell["high"]) for _, cell in known]
+            line(axes[0][1], places, ends, name, look)
+    axes[0][0].set(ylabel="accuracy on unseen people, %", title="What is recognised")
+    if has_flips:
+        title = "What is learnt by heart"
+        axes[0][1].set(
+            ylabel="wrongly labelled pictures nearest to the wrong class, %", title=title
+        )
+    words = axis.replace("_", " ")
+    for panel in axes[0]:
+        panel.set(xlabel=f"{words}, share of the training pictures", xticks=shares)
+        panel.grid(alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(out, dpi=120)
+
+
+def line(
+    panel: Any,
+    places: list[float],
+    ends: list[tuple[float, float, float]],
+    name: str,
+    look: tuple[str, str],
+) -> None:
+    if not ends:
+        return
+    value, low, high = (100 * np.array(column) for column in zip(*ends, strict=True))
+    colour, marker = look
+    panel.errorbar(
+        places,
+        value,
+        yerr=[value - low, high - value],
+        color=colour,
+        marker=marker,
+        ms=5,
+        lw=1.4,
+        elinewidth=0.9,
+        capsize=2,
+        label=name,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--axis", choices=("label_noise", "low_quality"), default="label_noise")
+    parser.add_argument("--picture", type=Path)
+    chosen = parser.parse_args()
+    pairs = read_pairs(chosen.pairs)
+    study, judged = {}, {}
+    for folder in chosen.folders:
+        record = json.loads((folder / "results.json").read_text())
+        share = record["settings"].get(f"data.{chosen.axis}", 0.0)
+        study[share], judged[share] = record, judged_of(record, folder, pairs)
+    study, judged = (dict(sorted(found.items())) for found in (study, judged))
+    baseline = study[min(study)]["baseline"]
+    axis = chosen.axis.replace("_", " ")
+    show_levels(judged, baseline, axis)
+    if len(judged) > 1:
+        show_falls(judged, baseline, axis)
+    show_held(study, axis)
+    if chosen.picture is not None:
+        draw(judged, study, chosen.axis, chosen.picture)
+
+
+if __name__ == "__main__":
+    main()
