@@ -226,3 +226,12 @@ def test_a_person_alone_can_be_taken_for_nobody(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="label_noise needs 2 identities"):
         CorruptedFaces(alone, Corruption(label_noise=0.2))
     assert CorruptedFaces(alone, Corruption(low_quality=0.4)).is_low_quality.sum() == 2
+
+
+def test_the_fingerprint_is_of_what_is_read(pack: PackedFaces) -> None:
+    """Should another version draw otherwise from the same settings, it must be another set."""
+    first, other, third = (CorruptedFaces(pack, BOTH) for _ in range(3))
+    assert first.fingerprint == CorruptedFaces(pack, BOTH).fingerprint != pack.fingerprint
+    other.labels[17] = (other.labels[17] + 1) % 8
+    third.is_low_quality[17] = not third.is_low_quality[17]
+    assert len({faces.fingerprint for faces in (first, other, third)}) == 3

@@ -123,6 +123,12 @@ def test_the_loss_and_the_seed_of_a_run_change_no_label(pack: Path) -> None:
         assert other.fingerprint == first.fingerprint
 
 
+def test_bad_pictures_come_without_wrong_labels_too(pack: Path) -> None:
+    faces = open_training_data(spoilt(tiny_config(pack), label_noise=0.0))
+    assert isinstance(faces, CorruptedFaces)
+    assert (faces.is_low_quality.sum(), faces.is_flipped.sum()) == (24, 0)
+
+
 def test_the_report_is_what_a_slow_look_finds(noisy: Path) -> None:
     report = noise_report(noisy, resamples=50)
     faces = open_training_data(read_config(noisy))
