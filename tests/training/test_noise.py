@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,10 +191,12 @@ def test_the_report_refuses_other_data_and_unfinished_runs(
 
 
 def test_the_command_shows_the_groups(
-    noisy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pack: Path, noisy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "noise.json"
-    assert run_words(["noise", str(noisy), "--resamples", "50", "--json", str(target)]) == 0
+    moved = shutil.copytree(pack, tmp_path / "moved.pack")
+    words = ["noise", str(noisy), "--resamples", "50", "--data", str(moved)]
+    assert run_words([*words, "--json", str(target)]) == 0
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("flipped", "damaged", "true class"))
     assert json.loads(target.read_text())["groups"]["flipped"]["pictures"] == 12

@@ -1,5 +1,6 @@
 """`marginface noise`: whether a run learnt its wrong labels by heart."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,8 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from marginface.cli.output import Json, show_or_write
-from marginface.training.noise_report import noise_report
+from marginface.training import noise_report, read_config
+from marginface.training.build import open_training_data
 
 TITLES = {
     "given_cosine": "cosine with the given class",
@@ -20,6 +22,9 @@ TITLES = {
 def noise(
     run: Annotated[Path, Parameter(help="Folder of a finished run, its checkpoint in it.")],
     *,
+    data: Annotated[
+        Path | None, Parameter(help="Where the training set lies now, if not where it was.")
+    ] = None,
     resamples: Annotated[int, Parameter(help="Bootstrap resamples of the people.")] = 1000,
     json: Json = None,
 ) -> None:
@@ -35,7 +40,11 @@ def noise(
 
         marginface noise runs/noisy
     """
-    record = noise_report(run, resamples=resamples)
+    faces = None
+    if data is not None:
+        config = read_config(run)
+        faces = open_training_data(replace(config, data=replace(config.data, path=data)))
+    record = noise_report(run, faces=faces, resamples=resamples)
     table = Table("pictures", "number", *TITLES.values())
     for name, group in record["groups"].items():
         cells = (_cell(group[key], is_share=key.startswith("nearest")) for key in TITLES)
