@@ -42,6 +42,7 @@ HELD = {
     "nearest_is_given": "given class nearest",
     "nearest_is_true": "true class nearest",
 }
+NEAREST = (("nearest_is_true", "-"), ("nearest_is_given", "--"))
 Study = dict[float, dict[str, Any]]
 Judged = dict[float, dict[str, PairRecord]]
 
@@ -145,64 +146,58 @@ def show_held(study: Study, axis: str) -> None:
 
 def draw(judged: Judged, study: Study, axis: str, out: Path) -> None:
     """Draw accuracy and, with label noise, what became of the wrong labels, against the share."""
-    has_flips = axis == "label_noise"
+    panels = 1 + (axis == "label_noise")
     figure, axes = plt.subplots(
-        1, 1 + has_flips, figsize=(5.2 * (1 + has_flips), 4.2), layout="constrained", squeeze=False
+        1, panels, figsize=(5.2 * panels, 4.4), layout="constrained", squeeze=False
     )
     names, shares = list(judged[min(judged)]), list(judged)
-    gap = (shares[-1] - shares[0]) / 60
+    gap = (shares[-1] - shares[0]) / 80
     for number, (name, look) in enumerate(zip(names, LOOKS, strict=False)):
         shift = gap * (number - (len(names) - 1) / 2)
-        metrics = [judged[share][name].metrics["accuracy"] for share in shares]
-        ends = [(item.value, item.low, item.high) for item in metrics]
-        line(axes[0][0], [share + shift for share in shares], ends, name, look)
-        if has_flips:
-            cells = {
-                share: held(study[share]["losses"][name], "flipped", "nearest_is_given")
-                for share in shares
-            }
-            known = [(share, cell) for share, cell in cells.items() if cell is not None]
-            places = [share + shift for share, _ in known]
-            ends = [(cell["value"], cell["low"], cell["high"]) for _, cell in known]
-            line(axes[0][1], places, ends, name, look)
-    axes[0][0].set(ylabel="accuracy on unseen people, %", title="What is recognised")
-    if has_flips:
-        title = "What is learnt by heart"
+        metrics = {share: judged[share][name].metrics["accuracy"].as_dict() for share in shares}
+        line(axes[0][0], metrics, shift, look, label=name)
+        for key, dashes in NEAREST if panels == 2 else ():
+            told = {share: held(study[share]["losses"][name], "flipped", key) for share in shares}
+            line(axes[0][1], told, shift, look, dashes=dashes)
+    axes[0][0].set(ylabel="accuracy on unseen people, %", title="Unseen people")
+    if panels == 2:
         axes[0][1].set(
-            ylabel="wrongly labelled pictures nearest to the wrong class, %", title=title
+            ylabel="nearest class: true (solid), given (dashed), %",
+            title="Training pictures with a wrong label",
         )
-    words = axis.replace("_", " ")
     for panel in axes[0]:
-        panel.set(xlabel=f"{words}, share of the training pictures", xticks=shares)
+        panel.set(xlabel=f"{axis.replace('_', ' ')}, share of the training pictures", xticks=shares)
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(out, dpi=120)
+    figure.savefig(out, dpi=110)
 
 
 def line(
     panel: Any,
-    places: list[float],
-    ends: list[tuple[float, float, float]],
-    name: str,
+    ends: dict[float, dict[str, float] | None],
+    shift: float,
     look: tuple[str, str],
+    **style: str,
 ) -> None:
-    if not ends:
-        return
-    value, low, high = (100 * np.array(column) for column in zip(*ends, strict=True))
-    colour, marker = look
+    """Draw values with their intervals where there are any, moved aside so that none hides one."""
+    known = [(share + shift, cell) for share, cell in ends.items() if cell is not None]
+    value, low, high = (
+        100 * np.array([cell[end] for _, cell in known]) for end in ("value", "low", "high")
+    )
     panel.errorbar(
-        places,
+        [place for place, _ in known],
         value,
         yerr=[value - low, high - value],
-        color=colour,
-        marker=marker,
+        color=look[0],
+        marker=look[1],
+        ls=style.pop("dashes", "-"),
         ms=5,
         lw=1.4,
         elinewidth=0.9,
         capsize=2,
-        label=name,
+        **style,
     )
 
 
