@@ -94,6 +94,7 @@ FLAGS = """
 EVALUATE = """
     at_fmr
     bins
+    engine
     flip_average
     fmr
     freeze_fmr

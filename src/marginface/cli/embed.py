@@ -9,7 +9,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from marginface.cli.output import Json, say, show_or_write
-from marginface.cli.verify import Model, Weights
+from marginface.cli.verify import Engine, Model, Weights
 from marginface.data.convert_formats import open_images
 from marginface.errors import NoFaceError
 from marginface.files import atomic_path, write_atomically
@@ -25,6 +25,7 @@ def embed(
     *,
     flip_average: Annotated[bool, Parameter(help="Add the mirrored face.")] = False,
     weights: Weights = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Write the embedding of every picture of a set.
@@ -42,7 +43,7 @@ def embed(
     if out.suffix != ".npy":
         raise ValueError(f"out must end in .npy, got {out.name!r}")
     source = open_images(photos)
-    recognizer = Recognizer.load(model, weights=weights)
+    recognizer = Recognizer.load(model, weights=weights, engine=engine)
     everything = np.arange(len(source.names))
     found = embed_source(recognizer, source, everything, flip_average=flip_average)
     if found.failed.all():

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from marginface.cli.gallery import open_gallery
 from marginface.cli.output import Json, say, show_or_write
-from marginface.cli.verify import Model, Weights
+from marginface.cli.verify import Engine, Model, Weights
 from marginface.data.convert_formats import open_images
 from marginface.errors import NoFaceError
 from marginface.recognition import Candidate, Gallery, MatchThreshold, Recognizer, embed_source
@@ -23,6 +23,7 @@ def enroll(
     photos: Annotated[Path, Parameter(help="A folder with one folder per person, or a pack.")],
     *,
     weights: Weights = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Enrol people, or add pictures to those enrolled.
@@ -35,7 +36,7 @@ def enroll(
         marginface enroll sface staff.gallery photos
     """
     source = open_images(photos)
-    recognizer = Recognizer.load(model, weights=weights)
+    recognizer = Recognizer.load(model, weights=weights, engine=engine)
     held = open_gallery(gallery, recognizer) if gallery.exists() else Gallery.of(recognizer)
     embedded = embed_source(recognizer, source, np.arange(len(source.names)))
     pictures = 0

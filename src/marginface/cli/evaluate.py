@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from marginface.cli.output import Json, say, show_or_write
+from marginface.cli.verify import Engine, Weights
 from marginface.evaluation import FrozenThreshold
 from marginface.recognition import Recognizer, write_with_threshold
 from marginface.recognition.benchmark import evaluate_pairs
@@ -54,7 +55,8 @@ def evaluate(
     ] = None,
     resamples: Annotated[int, Parameter(help="Bootstrap resamples of the identities.")] = 1000,
     seed: Annotated[int, Parameter(help="Seed of the bootstrap.")] = 0,
-    weights: Annotated[Path | None, Parameter(help="The file behind a public name.")] = None,
+    weights: Weights = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Judge a model on pairs of pictures: accuracy, FNMR at FMR, EER, AUC, with 95 % intervals.
@@ -73,7 +75,7 @@ def evaluate(
     """
     check_score(score)
     _check_partners(groups, group_by, freeze_fmr, out_model)
-    recognizer = Recognizer.load(model, weights=weights)
+    recognizer = Recognizer.load(model, weights=weights, engine=engine)
     if out_model is not None:
         check_freezable(recognizer, out_model, score=score, flip_average=flip_average)
     record = evaluate_pairs(

@@ -10,7 +10,7 @@ from rich.table import Table
 from marginface.cli.gallery import File, open_gallery, plain_table
 from marginface.cli.gallery_index import Place
 from marginface.cli.output import Json, show_or_write
-from marginface.cli.verify import Model, Threshold, Weights, fmr_words, without_threshold
+from marginface.cli.verify import Engine, Model, Threshold, Weights, fmr_words, without_threshold
 from marginface.data.pictures import ENDINGS
 from marginface.errors import DataError, MarginfaceError, NoFaceError
 from marginface.progress import track
@@ -25,6 +25,7 @@ def identify(
     threshold: Threshold = None,
     place: Place | None = None,
     weights: Weights = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Say who of the enrolled is in each picture: the largest central face is asked for.
@@ -40,7 +41,7 @@ def identify(
     if threshold is not None and not -1 <= threshold <= 1:
         raise ValueError(f"threshold must be a cosine in [-1, 1], got {threshold}")
     paths = _pictures(pictures)
-    recognizer = Recognizer.load(model, weights=weights)
+    recognizer = Recognizer.load(model, weights=weights, engine=engine)
     held = open_gallery(gallery, recognizer)
     place = place or Place()
     if (index := place.kept(gallery, held)) is not None:

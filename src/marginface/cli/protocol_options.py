@@ -10,6 +10,7 @@ import numpy as np
 from cyclopts import Parameter
 from numpy.typing import NDArray
 
+from marginface.cli.verify import Engine
 from marginface.protocols import load_features
 from marginface.protocols.features import Face, faces_in_folder, picture_features
 from marginface.recognition import Recognizer
@@ -32,6 +33,7 @@ class Source:
     model: Annotated[
         str | None, Parameter(help="A model file or public name, to embed the pictures with.")
     ] = None
+    engine: Engine = None
     images: Annotated[Path | None, Parameter(help="The folder of the pictures, with --model.")] = (
         None
     )
@@ -48,9 +50,11 @@ class Source:
         """Return ready features, or a model's own of faces that `crops` knows to get."""
         if (self.features is None) == (self.model is None):
             raise ValueError("give either --features, or --model with --images")
+        if self.engine is not None and self.model is None:
+            raise ValueError(f"--engine goes with --model, got --engine {self.engine} without")
         if self.features is not None:
             return load_features(self.features, len(pictures)), []
-        recognizer = Recognizer.load(str(self.model))
+        recognizer = Recognizer.load(str(self.model), engine=self.engine)
         faces = crops(recognizer)
         ready, failed = picture_features(recognizer, faces, is_flip_summed=self.flip)
         return ready, [(pictures[row], why) for row, why in failed]

@@ -16,6 +16,10 @@ Threshold = Annotated[
     float | None, Parameter(help="A cosine in place of the model's own threshold.")
 ]
 Weights = Annotated[Path | None, Parameter(help="The file behind a public name.")]
+Engine = Annotated[
+    str | None,
+    Parameter(help="What runs an ONNX file: onnxruntime (default), openvino or openvino-bf16."),
+]
 
 
 def verify(
@@ -25,6 +29,7 @@ def verify(
     *,
     threshold: Threshold = None,
     weights: Weights = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Compare the largest central faces of two pictures.
@@ -38,7 +43,8 @@ def verify(
 
         marginface verify runs/mine/model.safetensors a.jpg b.jpg --threshold 0.4 --json -
     """
-    said = Recognizer.load(model, weights=weights).verify(first, second, threshold=threshold)
+    recognizer = Recognizer.load(model, weights=weights, engine=engine)
+    said = recognizer.verify(first, second, threshold=threshold)
     record = {"model": model, "first": str(first), "second": str(second), **asdict(said)}
     show_or_write(record, json, _words(said))
 

@@ -106,6 +106,7 @@ def evaluate_pairs(
     judged = judge_scores(scored, fmr_targets=fmr_targets, **draws).as_dict()
     return {
         "model": recognizer.name,
+        "engine": recognizer.network.engine,
         "score": {"name": score, "meaning": SCORES[score]},
         **judged,
         **_pictures_and_scores(scored),

@@ -1,12 +1,13 @@
-"""Run a network on aligned faces exactly as its contract says, in PyTorch or in onnxruntime.
+"""Run a network on aligned faces exactly as its contract says, in PyTorch or in another engine.
 
     feature = network((resize(face) - mean) / std)
 
-Everything is float32: bf16 would save time and cost a few thousandths of cosine, which moves scores
-across a threshold.
+Everything is float32 unless an engine that says otherwise is asked for: bf16 saves time and costs a
+few ten-thousandths of cosine, which moves scores across a threshold.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from marginface.data.resized import resize_face
-from marginface.errors import MissingExtraError, ModelFileError
+from marginface.errors import ModelFileError
 from marginface.recognition.contract import KEY, ModelContract
+from marginface.recognition.engines import DEFAULT_ENGINE, ENGINES, check_engine
 
 
 class Network(ABC):
@@ -28,9 +30,24 @@ class Network(ABC):
         self._mean = np.asarray(contract.mean, np.float32)
         self._std = np.asarray(contract.std, np.float32)
 
+    @property
+    @abstractmethod
+    def engine(self) -> str:
+        """What runs the network, with its version."""
+
     @abstractmethod
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw features (batch, dim) of ready inputs (batch, 3, height, width)."""
+
+    def ready(self, faces: NDArray[np.uint8], *, is_mirrored: bool = False) -> NDArray[np.float32]:
+        """Return the inputs (batch, 3, height, width) that the contract makes of aligned faces."""
+        faces = np.stack([resize_face(face, self.contract.input_size) for face in faces])
+        if is_mirrored:
+            faces = faces[:, :, ::-1]
+        if self.contract.colour == "BGR":
+            faces = faces[..., ::-1]
+        inputs: NDArray[np.float32] = (faces.astype(np.float32) - self._mean) / self._std
+        return np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
 
     def features(self, faces: NDArray[np.uint8], *, is_mirrored: bool = False) -> NDArray[Any]:
         """Return the raw features of aligned RGB faces (batch, height, width, 3) of any size.
@@ -42,13 +59,7 @@ class Network(ABC):
         Raises:
             ModelFileError: If a feature is NaN or infinite, or of another length than promised.
         """
-        faces = np.stack([resize_face(face, self.contract.input_size) for face in faces])
-        if is_mirrored:
-            faces = faces[:, :, ::-1]
-        if self.contract.colour == "BGR":
-            faces = faces[..., ::-1]
-        inputs = (faces.astype(np.float32) - self._mean) / self._std
-        features = self.run(np.ascontiguousarray(inputs.transpose(0, 3, 1, 2)))
+        features = self.run(self.ready(faces, is_mirrored=is_mirrored))
         if features.shape != (len(faces), self.contract.dim):
             raise ModelFileError(
                 f"contract says dim {self.contract.dim}, but the network gave shape "
@@ -69,6 +80,11 @@ class TorchNetwork(Network):
         super().__init__(contract)
         self.backbone = backbone.eval()
 
+    @property
+    def engine(self) -> str:
+        """What runs the network, with its version."""
+        return f"torch {torch.__version__}"
+
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw features (batch, dim) of ready inputs (batch, 3, height, width)."""
         parameter = next(self.backbone.parameters())
@@ -80,45 +96,55 @@ class TorchNetwork(Network):
 
 
 class OnnxNetwork(Network):
-    """An ONNX network, run by onnxruntime on the CPU.
+    """An ONNX network, run by one of the `ENGINES` on the CPU.
 
     Args:
         path: The ONNX file; it must have one image input and its first output must be the feature.
         contract: What it expects; None to read it from the file's metadata.
+        engine: A row of `ENGINES`.
 
     Raises:
-        MissingExtraError: If onnxruntime is not installed.
+        ValueError: If no engine is called so.
+        MissingExtraError: If the engine is not installed.
         ModelFileError: If the file does not load, has no contract, or another input size.
     """
 
-    def __init__(self, path: Path, contract: ModelContract | None = None) -> None:
-        self._path = path
-        self._session = _open_session(path)
-        super().__init__(contract or _contract_of(path, self._session))
-        inputs = self._session.get_inputs()
+    def __init__(
+        self, path: Path, contract: ModelContract | None = None, *, engine: str = DEFAULT_ENGINE
+    ) -> None:
+        check_engine(engine)
+        self._path, self._engine = path, engine
+        self._session = ENGINES[engine](path)
+        super().__init__(contract or _contract_of(path, self._session.metadata))
+        inputs = self._session.inputs
         if len(inputs) != 1:
-            names = ", ".join(item.name for item in inputs)
-            raise ModelFileError(f"{path} must have one input, the image; it has {names}")
-        shape = inputs[0].shape
+            raise ModelFileError(
+                f"{path} must have one input, the image; it has {', '.join(inputs)}"
+            )
+        shape = next(iter(inputs.values()))
         expected = (3, *self.contract.input_size)
         if len(shape) != 4 or any(
-            isinstance(got, int) and got != wanted
+            got is not None and got != wanted
             for got, wanted in zip(shape[1:], expected, strict=True)
         ):
             raise ModelFileError(
                 f"{path}: contract says input (batch, {', '.join(map(str, expected))}), "
-                f"but the graph takes {tuple(shape)}"
+                f"but the graph takes {shape}"
             )
-        self._input = inputs[0].name
         # Many public files were exported with a batch of exactly one.
-        self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+        self._batch = shape[0] or None
+
+    @property
+    def engine(self) -> str:
+        """What runs the network, with its version."""
+        return self._session.version
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_session"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copy in another process opens the file anew; a session cannot travel.
-        self.__dict__.update(state, _session=_open_session(state["_path"]))
+        self.__dict__.update(state, _session=ENGINES[state["_engine"]](state["_path"]))
 
     def run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw features (batch, dim) of ready inputs (batch, 3, height, width)."""
@@ -133,30 +159,10 @@ class OnnxNetwork(Network):
         return np.concatenate(parts)
 
     def _run(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        features = np.asarray(self._session.run(None, {self._input: inputs})[0], np.float32)
-        return features.reshape(len(inputs), -1)
+        return self._session.run(inputs).reshape(len(inputs), -1)
 
 
-def _open_session(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as cause:
-        raise MissingExtraError(
-            f"{path} is an ONNX file and needs onnxruntime, which is not installed; "
-            "pip install 'marginface[onnx]'"
-        ) from cause
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    # One setting of threads for both engines, so that OMP_NUM_THREADS is obeyed here too.
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as cause:  # onnxruntime's own classes are private
-        raise ModelFileError(f"{path} is no ONNX network onnxruntime can run ({cause})") from cause
-
-
-def _contract_of(path: Path, session: Any) -> ModelContract:
-    metadata = session.get_modelmeta().custom_metadata_map
+def _contract_of(path: Path, metadata: Mapping[str, str]) -> ModelContract:
     try:
         return ModelContract.from_metadata(metadata)
     except ValueError as cause:

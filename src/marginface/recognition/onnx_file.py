@@ -20,6 +20,7 @@ from torch import nn
 from marginface.errors import MissingExtraError, ModelFileError
 from marginface.files import atomic_path
 from marginface.recognition.contract import ModelContract
+from marginface.recognition.engines import import_onnxruntime
 from marginface.recognition.gallery import made_pictures
 from marginface.recognition.network import OnnxNetwork, TorchNetwork
 
@@ -105,7 +106,8 @@ def _difference(path: Path, backbone: nn.Module, contract: ModelContract) -> flo
 def _import_onnx() -> Any:
     try:
         import onnx
-        import onnxruntime  # noqa: F401
+
+        import_onnxruntime()
     except ImportError as cause:
         raise MissingExtraError(
             f"writing an ONNX file needs {cause.name}, which is not installed; "

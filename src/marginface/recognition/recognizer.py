@@ -20,6 +20,7 @@ from marginface.detection import Detector
 from marginface.errors import ModelFileError, unknown_name
 from marginface.recognition.acquisition import Picture, find_face, open_picture
 from marginface.recognition.contract import ModelContract
+from marginface.recognition.engines import DEFAULT_ENGINE, check_engine
 from marginface.recognition.model_file import load_model
 from marginface.recognition.network import Network, OnnxNetwork, TorchNetwork
 from marginface.recognition.public import PUBLIC_MODELS, load_public_model, public_name_of
@@ -77,6 +78,7 @@ class Recognizer:
         contract: ModelContract | None = None,
         weights: Path | None = None,
         detector: Detector | None = None,
+        engine: str | None = None,
     ) -> "Recognizer":
         """Load a model file, an ONNX file or public weights by name.
 
@@ -85,16 +87,22 @@ class Recognizer:
             contract: For an ONNX file without one in its metadata: what it expects.
             weights: For a name: the public file, if it is not to be looked for.
             detector: Finds the faces; loaded when first needed if absent.
+            engine: For an ONNX file: what runs it, a row of `ENGINES`; onnxruntime by default.
 
         Raises:
-            ValueError: If it is neither a file nor a known name.
+            ValueError: If it is neither a file nor a known name, or no engine is called so, or an
+                engine is given for what PyTorch runs.
             ModelFileError: If the file is absent, broken, or breaks its contract.
             WeightsError: If the public weights are nowhere on this machine, or altered.
-            MissingExtraError: If an ONNX file comes without onnxruntime.
+            MissingExtraError: If an ONNX file comes without its engine.
         """
         path = Path(model)
+        if engine is not None:
+            check_engine(engine)
         if path.suffix == ".onnx":
-            return cls(_open_onnx(path, contract), name=str(model), detector=detector)
+            return cls(_open_onnx(path, contract, engine), name=str(model), detector=detector)
+        if engine is not None:
+            raise _not_for_torch(engine, str(model))
         if contract is not None:
             raise ValueError(f"contract goes with an ONNX file only, got one with {model}")
         if str(model) in PUBLIC_MODELS:
@@ -254,13 +262,22 @@ class Recognizer:
         )
 
 
-def _open_onnx(path: Path, contract: ModelContract | None) -> Network:
+def _open_onnx(path: Path, contract: ModelContract | None, engine: str | None) -> Network:
     if not path.is_file():
         raise ModelFileError(f"{path} does not exist; give an ONNX file")
     # The quantised public files do not run as they are, so their weights go to our module.
     if contract is None and (name := public_name_of(path)) is not None:
+        if engine is not None:
+            raise _not_for_torch(engine, str(path))
         return TorchNetwork(*load_public_model(name, path))
-    return OnnxNetwork(path, contract)
+    return OnnxNetwork(path, contract, engine=engine or DEFAULT_ENGINE)
+
+
+def _not_for_torch(engine: str, model: str) -> ValueError:
+    return ValueError(
+        f"engine must be left out for {model}, which PyTorch runs, got {engine!r}; for another "
+        f"engine write it as an ONNX file: marginface export {model} model.onnx"
+    )
 
 
 def _refuse_misspelt_name(path: Path) -> None:
