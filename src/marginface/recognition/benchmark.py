@@ -131,9 +131,14 @@ def _labelled(pairs: PairList, path: str | Path, column: str, bins: int) -> Pair
 
 def fingerprint_of(source: ImageSource, pairs: PairList) -> str:
     """Return the set's own; of a folder, a digest of the named files, in order of their name."""
+    stems = {picture_stem(*picture) for picture in [*pairs.first, *pairs.second]}
+    return fingerprint_of_pictures(source, stems)
+
+
+def fingerprint_of_pictures(source: ImageSource, stems: set[str]) -> str:
+    """Return the set's own; of a folder, a digest of the pictures so called, endings left out."""
     if isinstance(source, FaceSet):
         return source.fingerprint
-    stems = {picture_stem(*picture) for picture in [*pairs.first, *pairs.second]}
     digest = hashlib.sha256()
     for name in sorted(source.names):
         if stem_of(name) in stems:

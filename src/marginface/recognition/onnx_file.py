@@ -10,6 +10,7 @@ tracer that lost a branch, or the size of a batch, is an error here and not a do
 import copy
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,7 @@ def save_onnx(path: str | Path, backbone: nn.Module, contract: ModelContract) ->
         CheckpointWriteError: If the disk refuses; the old file is then untouched.
     """
     path = Path(path)
-    if path.suffix != ".onnx":
-        raise ValueError(f"an ONNX file must end in .onnx, got {path}")
+    check_onnx_path(path)
     onnx = _import_onnx()
     # A copy, since tracing sets modes and the caller's weights may lie on another device.
     own = copy.deepcopy(backbone).cpu().float().eval()
@@ -60,6 +60,30 @@ def save_onnx(path: str | Path, backbone: nn.Module, contract: ModelContract) ->
     with atomic_path(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         return _difference(temporary, own, contract)
+
+
+def check_onnx_path(path: Path) -> None:
+    """Raise unless a file is called as ONNX files are.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if path.suffix != ".onnx":
+        raise ValueError(f"an ONNX file must end in .onnx, got {path}")
+
+
+def add_metadata(path: Path, content: Mapping[str, str]) -> None:
+    """Put text under keys of an ONNX file's metadata, in place of what stood there.
+
+    Args:
+        path: The file, rewritten.
+        content: Key to text.
+    """
+    onnx = _import_onnx()
+    model = onnx.load(str(path))
+    kept = {item.key: item.value for item in model.metadata_props}
+    onnx.helper.set_model_props(model, {**kept, **content})
+    path.write_bytes(model.SerializeToString())
 
 
 def _traced(backbone: nn.Module, contract: ModelContract) -> bytes:

@@ -17,7 +17,9 @@ from marginface.evaluation import FMR_TARGETS, PairRecord, judge_pairs
 from marginface.evaluation.scores import FAILED
 from marginface.recognition.recognizer import Recognizer
 from marginface.recognition.similarity import check_score, row_scores
-from marginface.recognition.sources import embed_source
+from marginface.recognition.sources import EmbeddedPictures, embed_source
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,16 +84,50 @@ def score_pairs(
         ModelFileError: If the network gives NaN, infinity or another length.
     """
     check_score(score)
-    left_out = {name: f"{reason}: {detail}" for name, reason, detail in source.left_out}
-    is_aligned = source.is_aligned if is_aligned is None else is_aligned
-    rows = resolve_pairs(pairs, source.names, left_out=left_out, where=where)
-    used = np.unique(np.concatenate(rows))
-    used = used[used >= 0]
+    rows, used = rows_of_pairs(source, pairs, where=where)
     embedded = embed_source(
         recognizer, source, used, is_aligned=is_aligned, flip_average=flip_average
     )
+    return scores_of(embedded, source, pairs, rows, score=score)
+
+
+def rows_of_pairs(
+    source: ImageSource, pairs: PairList, *, where: str = ""
+) -> tuple[tuple[Rows, Rows], Rows]:
+    """Return the rows in the source of both pictures of each pair, and every row once, sorted.
+
+    A picture that was left out has row -1, and stands in the first two only.
+
+    Raises:
+        ProtocolFileError: If the list names a picture that is not there.
+    """
+    rows = resolve_pairs(pairs, source.names, left_out=_left_out(source), where=where)
+    used = np.unique(np.concatenate(rows))
+    return rows, used[used >= 0]
+
+
+def scores_of(
+    embedded: EmbeddedPictures,
+    source: ImageSource,
+    pairs: PairList,
+    rows: tuple[Rows, Rows],
+    *,
+    score: str = "cosine",
+) -> PairScores:
+    """Score every pair from pictures that are embedded already.
+
+    Args:
+        embedded: The pictures of `rows_of_pairs`, in that order.
+        source: Where they come from.
+        pairs: The list.
+        rows: From `rows_of_pairs`.
+        score: A row of `SCORES`.
+    """
+    left_out = _left_out(source)
+    used = np.unique(np.concatenate(rows))
+    used = used[used >= 0]
     # One row more, at the end, for the pictures that were left out: index -1.
-    nobody = np.zeros((1, recognizer.contract.dim), np.float32)
+    nobody = np.zeros((1, embedded.embeddings.shape[1]), np.float32)
     embeddings = np.concatenate([embedded.embeddings, nobody])
     norms, gone = np.append(embedded.norms, np.float32(0)), np.append(embedded.failed, True)
     one, other = (np.where(row < 0, len(used), np.searchsorted(used, row)) for row in rows)
@@ -111,6 +147,10 @@ def score_pairs(
         pictures=len(stems),
         failures=[*embedded.failures, *missing],
     )
+
+
+def _left_out(source: ImageSource) -> dict[str, str]:
+    return {name: f"{reason}: {detail}" for name, reason, detail in source.left_out}
 
 
 def judge_scores(

@@ -1,7 +1,7 @@
 """Embed the pictures of a set, each once, and count those in which no face could be acquired."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -63,24 +63,61 @@ def embed_source(
         WeightsError: If the detector's weights are nowhere to be found.
         ModelFileError: If the network gives NaN, infinity or another length.
     """
-    is_aligned = source.is_aligned if is_aligned is None else is_aligned
-    # Loaded outside the threads, so that absent weights are an error and not thousands of failures.
-    detector = None if is_aligned else recognizer.detector
-    acquire = partial(_acquire, source, detector, recognizer.contract.input_size)
-    embeddings = np.zeros((len(indices), recognizer.contract.dim), np.float32)
-    norms = np.zeros(len(indices), np.float32)
+    return embed_source_by(
+        [recognizer],
+        source,
+        indices,
+        is_aligned=is_aligned,
+        flip_average=flip_average,
+        batch_size=batch_size,
+        workers=workers,
+    )[0]
+
+
+def embed_source_by(
+    recognizers: Sequence[Recognizer],
+    source: ImageSource,
+    indices: Sequence[int] | NDArray[np.int64],
+    *,
+    is_aligned: bool | None = None,
+    flip_average: bool | None = None,
+    batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
+) -> list[EmbeddedPictures]:
+    """Embed the same pictures by several models, each face found once; see `embed_source`.
+
+    Args:
+        recognizers: Of one input size; the detector of the first is used.
+        source: As there, and so are all others.
+        indices: Which pictures.
+        is_aligned: The pictures are crops.
+        flip_average: Add the mirrored face.
+        batch_size: Faces a pass.
+        workers: Threads.
+
+    Returns:
+        What came of the pictures, by model.
+
+    Raises:
+        WeightsError: If the detector's weights are nowhere to be found.
+        ModelFileError: If a network gives NaN, infinity or another length.
+    """
+    acquired = acquire_faces(
+        recognizers[0], source, indices, is_aligned=is_aligned, workers=workers
+    )
+    embeddings = [np.zeros((len(indices), each.contract.dim), np.float32) for each in recognizers]
+    norms = [np.zeros(len(indices), np.float32) for _ in recognizers]
     failures: dict[int, str] = {}
     waiting: dict[int, NDArray[np.uint8]] = {}
 
     def embed_waiting() -> None:
         faces = np.stack(list(waiting.values()))
-        embeddings[list(waiting)], norms[list(waiting)] = recognizer.embed_with_norms(
-            faces, flip_average=flip_average, batch_size=batch_size
-        )
+        for recognizer, rows, lengths in zip(recognizers, embeddings, norms, strict=True):
+            rows[list(waiting)], lengths[list(waiting)] = recognizer.embed_with_norms(
+                faces, flip_average=flip_average, batch_size=batch_size
+            )
         waiting.clear()
 
-    threads = 1 if is_aligned else workers or os.cpu_count() or 1
-    acquired = ordered_map(acquire, map(int, indices), workers=threads)
     for place, face in enumerate(track(acquired, "embedding", total=len(indices))):
         if isinstance(face, str):
             failures[place] = face
@@ -90,12 +127,40 @@ def embed_source(
             embed_waiting()
     if waiting:
         embed_waiting()
-    return EmbeddedPictures(
-        embeddings=embeddings,
-        norms=norms,
-        failed=np.isin(np.arange(len(indices)), list(failures)),
-        failures=[(source.names[int(indices[place])], why) for place, why in failures.items()],
-    )
+    failed = np.isin(np.arange(len(indices)), list(failures))
+    named = [(source.names[int(indices[place])], why) for place, why in failures.items()]
+    return [
+        EmbeddedPictures(embeddings=rows, norms=lengths, failed=failed, failures=named)
+        for rows, lengths in zip(embeddings, norms, strict=True)
+    ]
+
+
+def acquire_faces(
+    recognizer: Recognizer,
+    source: ImageSource,
+    indices: Sequence[int] | NDArray[np.int64],
+    *,
+    is_aligned: bool | None = None,
+    workers: int | None = None,
+) -> Iterator[NDArray[np.uint8] | str]:
+    """Return the face of each picture at the model's input size, or why there is none, in order.
+
+    Args:
+        recognizer: The model; see `embed_source`, and so for all others.
+        source: The set.
+        indices: Which pictures.
+        is_aligned: The pictures are crops.
+        workers: Threads.
+
+    Raises:
+        WeightsError: If the detector's weights are nowhere to be found.
+    """
+    is_aligned = source.is_aligned if is_aligned is None else is_aligned
+    # Loaded outside the threads, so that absent weights are an error and not thousands of failures.
+    detector = None if is_aligned else recognizer.detector
+    acquire = partial(_acquire, source, detector, recognizer.contract.input_size)
+    threads = 1 if is_aligned else workers or os.cpu_count() or 1
+    return iter(ordered_map(acquire, map(int, indices), workers=threads))
 
 
 def _acquire(
