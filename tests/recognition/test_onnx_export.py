@@ -25,6 +25,7 @@ from marginface.recognition import (
     score_pairs,
 )
 from marginface.recognition.calibration import people_to_calibrate_on, rows_in_turn
+from marginface.recognition.quantise import quantise
 
 CONTRACT = ModelContract(
     architecture="iresnet_tiny",
@@ -159,7 +160,9 @@ def test_int8_that_lost_its_accuracy_is_not_written(
 
     monkeypatch.setattr(onnx_export, "quantise", ruined)
     (tmp_path / "int8.onnx").write_text("the old one")
-    with pytest.raises(ModelFileError, match=r"int8 file must not lose more than 0\.3 .* got 0\.[3-5]"):
+    with pytest.raises(
+        ModelFileError, match=r"int8 file must not lose more than 0\.3 .* got 0\.[3-5]"
+    ):
         export_onnx(recognizer, tmp_path / "int8.onnx", plan(folder, **INT8))
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
     assert (tmp_path / "int8.onnx").read_text() == "the old one"
@@ -226,3 +229,26 @@ def test_refuses_before_it_writes(
     with pytest.raises(kind, match=message):
         export_onnx(recognizer, tmp_path / "model.onnx", plan(folder, pairs, **options))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_first_and_depthwise_layers_stay_in_float32(tmp_path: Path) -> None:
+    import onnx
+
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.Conv2d(6, 6, 3, groups=6),
+        nn.Conv2d(6, 4, 1),
+        nn.Flatten(),
+        nn.Linear(4 * 28 * 28, 16),
+    )
+    mine = Recognizer.from_backbone(network, CONTRACT, name="mine")
+    save_onnx(tmp_path / "exact.onnx", network, CONTRACT)
+    faces = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
+    quantise(tmp_path / "exact.onnx", tmp_path / "int8.onnx", mine.network, faces)
+    graph = onnx.load(str(tmp_path / "int8.onnx")).graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    products = [node for node in graph.node if node.op_type == "Conv"]
+    made_by = [makers.get(node.input[1]) for node in products]
+    assert made_by == [None, None, "DequantizeLinear"]
+    gemm = next(node for node in graph.node if node.op_type == "Gemm")
+    assert makers[gemm.input[1]] == "DequantizeLinear"

