@@ -4,8 +4,8 @@
 
 Weights have a scale for each output channel; the range of an activation is the lowest and highest
 value that any calibration face gave it. The first convolution and depthwise ones stay in float32.
-Every other product is written as float32 between a quantise and a dequantise node (QDQ), so that any runtime
-runs the file and those that can fuse the three do.
+Every other product is written as float32 between a quantise and a dequantise node (QDQ), so that
+any runtime runs the file and those that can fuse the three do.
 
 Source: onnxruntime.quantization, static quantisation.
 """
