@@ -61,14 +61,14 @@ def test_pictures_by_hand() -> None:
 
 
 def test_scores_by_hand() -> None:
-    network = np.array([0.9, 0.5, 0.2, -np.inf])
-    file = np.array([0.8, 0.499, 0.2, -np.inf])
+    network = np.array([0.9, 0.5, 0.2, 0.5, -np.inf])
+    file = np.array([0.8, 0.499, 0.2, 0.5, -np.inf])
     threshold = MatchThreshold(value=0.5, fmr=None, fixed_on="made")
     found = compare_scores(network, file, threshold=threshold, source="pairs.txt")
-    assert found.pairs == 3
+    assert found.pairs == 4
     assert found.decisions_changed == 1
     assert found.score_largest == pytest.approx(0.1)
-    assert found.score_mean == pytest.approx(0.101 / 3)
+    assert found.score_mean == pytest.approx(0.101 / 4)
     assert compare_scores(network, file, threshold=None, source="").decisions_changed is None
 
 
