@@ -26,6 +26,7 @@ GROUPS = {
         "Recipes": "recipes",
         "Formats": "formats",
         "Benchmarks": "protocols",
+        "Deploying a model": "deploy",
         "Searching a gallery": "search",
         "Reconstruction": "reconstruction",
         "Faces are people's": "people",
