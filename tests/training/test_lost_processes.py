@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 from torch.distributed import TCPStore
 
+from marginface.errors import ProcessGroupError
 from marginface.training.checkpoint import all_checkpoints, read_state
+from marginface.training.processes import joined_processes
 from tests.processes import run_on
 from tests.training import together
 from tests.training.tiny import assert_same_tensors, newest, tiny_config
@@ -98,3 +101,22 @@ def test_a_process_that_hangs_is_waited_for_no_longer_than_said(pack: Path, tmp_
     assert "the last checkpoint is untouched" in first
     assert "raise timeout_s if they only were slow (Timed out waiting 10000ms for " in first
     assert last == "it hung"
+
+
+def test_a_failed_group_is_freed_after_its_thread_had_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Freed at once it may wait for a thread that waits for the interpreter, for ever."""
+    happened: list[str] = []
+    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: happened.append("joined"))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: happened.append("freed"))
+    monkeypatch.setattr("time.sleep", lambda _: happened.append("waited"))
+    with (
+        pytest.raises(ProcessGroupError, match="lost another one"),
+        joined_processes("cpu", timeout_s=1.0),
+    ):
+        raise RuntimeError("gloo: Connection closed by peer")
+    assert happened == ["joined", "waited", "freed"]

@@ -23,7 +23,7 @@ world. Every command has `--help` with examples; `--debug` anywhere shows traceb
 
 app = App(
     name="marginface",
-    help="Train, judge and compare face recognition losses.",
+    help="Train, judge and run face recognition models.",
     help_epilogue=EPILOGUE,
     help_format="markdown",
     default_parameter=Parameter(converter=convert_unrounded),
@@ -56,7 +56,7 @@ for _name in ("export", "embed", "verify", "enroll", "identify"):
 app.command(
     "marginface.cli.gallery:gallery",
     name="gallery",
-    help="List who is enrolled, or forget people.",
+    help="List who is enrolled, forget people, or index them for fast search.",
 )
 for _name in ("losses", "recipes", "render", "noise", "doctor"):
     _add(app, _name, _name)

@@ -9,6 +9,7 @@ Source: torch.distributed; environment and meaning of ranks are those of torchru
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from marginface.axes import Tensor
 from marginface.errors import ProcessGroupError
 
+LET_GO_S = 0.5
 NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -148,10 +150,11 @@ def joined_processes(device: str, *, timeout_s: float) -> Iterator[Processes]:
     backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
     with _told_of_lost_processes(processes, timeout_s=timeout_s):
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
-        try:
+    try:
+        with _told_of_lost_processes(processes, timeout_s=timeout_s):
             yield processes
-        finally:
-            dist.destroy_process_group()
+    finally:
+        dist.destroy_process_group()
 
 
 def _told(name: str, *, at_least: int, below: int | None = None) -> int:
@@ -181,6 +184,9 @@ def _told_of_lost_processes(processes: Processes, *, timeout_s: float) -> Iterat
     try:
         yield
     except RuntimeError as cause:
+        # The group's own thread needs the interpreter to let go of what it was sending. A group
+        # freed before that waits for the thread, with the interpreter in hand, for ever.
+        time.sleep(LET_GO_S)
         text = " ".join(str(cause).split())
         if _is_any_in(text, ("Timed out", "timed out", "Timeout", "timeout")):
             raise ProcessGroupError(
