@@ -35,7 +35,7 @@ COMMANDS = [
         f"data {name}"
         for name in ("pack", "split", "pairs", "world", "sheet", "convert", "inspect")
     ),
-    *(f"gallery {name}" for name in ("remove", "list")),
+    *(f"gallery {name}" for name in ("index", "list", "remove")),
     *(f"protocol {name}" for name in ("gallery", "ijbb", "ijbc", "megaface", "pairs", "tinyface")),
 ]
 

@@ -56,7 +56,7 @@ for _name in ("export", "embed", "verify", "enroll", "identify"):
 app.command(
     "marginface.cli.gallery:gallery",
     name="gallery",
-    help="List who is enrolled, forget people, or index them for fast search.",
+    help="List who is enrolled, forget people, or make an index.",
 )
 for _name in ("losses", "recipes", "render", "noise", "doctor"):
     _add(app, _name, _name)
