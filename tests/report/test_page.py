@@ -184,7 +184,13 @@ def test_perfect_curves_can_be_drawn(record):
         result["curve"] = {"fmr": [0.0, 0.0, 1.0], "fnmr": [1.0, 0.0, 0.0]}
         result["histogram"] = {"edges": [0.0, 1.0], "mated": [0.0], "nonmated": [0.0]}
         result["runs"][0]["history"] = [{"step": 1, "loss": float("nan")}]
-    Page(comparison_page(perfect))
+    assert "SFace has no" not in Page(comparison_page(perfect)).text
+
+
+def test_the_page_says_what_holds_of_this_comparison(page):
+    """Lists have folds in any number, and SFace's curve is not one of a margin."""
+    assert "The list is in parts (folds)" in page.text
+    assert "SFace has no softmax and no margin" in page.text
 
 
 def test_no_losses_are_refused():

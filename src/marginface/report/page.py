@@ -23,6 +23,7 @@ from marginface.report.entries import (
     refusals_of,
 )
 from marginface.report.lines import comparison_lines
+from marginface.report.noise import corruption_words, noise_rows
 from marginface.report.pictures import picture_uri
 from marginface.report.tables import outcome_words, pairs_words
 
@@ -101,6 +102,9 @@ def _page_parts(record: Record) -> dict[str, Any]:
             if entry.result.get("fold_std") is not None
         },
         "figures": _figures(record, main, losses),
+        "corruption": corruption_words(record),
+        "noise": noise_rows(losses),
+        "has_sface": any(entry.name.startswith("sface") for entry in losses),
         "has_worst": any(entry.result.get("worst") for entry in losses),
         "download": download_uri(record),
     }

@@ -16,6 +16,7 @@ from marginface.report.entries import (
     main_metric,
     metrics_of,
 )
+from marginface.report.noise import corruption_words
 from marginface.report.records import model_name, set_name
 from marginface.report.words import (
     NO_DIFFERENCE,
@@ -36,7 +37,7 @@ def comparison_table(record: Record) -> Table:
     Args:
         record: A comparison record, as in results.json.
     """
-    people = record["data"]["evaluation"]
+    people, spoilt = record["data"]["evaluation"], corruption_words(record)
     table = Table(
         title=record.get("title", "Comparison"),
         box=SIMPLE_HEAD,
@@ -48,6 +49,7 @@ def comparison_table(record: Record) -> Table:
                 f"{people['identities']:,} people not seen in training, "
                 f"{pairs_words(people['pairs'])}; 95 % intervals from a bootstrap over "
                 f"identities; differences to {record['baseline']} are paired",
+                *([spoilt] if spoilt else []),
                 *cautions_of(record),
             )
         ),

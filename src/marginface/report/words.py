@@ -17,9 +17,9 @@ ORDER = ("accuracy", "eer", "auc", "d_prime")
 _TITLES = {"accuracy": "Accuracy", "eer": "EER", "auc": "AUC", "d_prime": "d′"}
 _MEANINGS = {
     "accuracy": (
-        "Of all pairs, the share decided rightly, same person or not. For each tenth of the pairs "
-        "the threshold is the one that does best on the other nine tenths, so nothing is tuned on "
-        "the pairs it is judged by. Guessing gives 50 %."
+        "Of all pairs, the share decided rightly, same person or not. The list is in parts "
+        "(folds); for each the threshold is the one that does best on the others, so nothing is "
+        "tuned on the pairs it is judged by. Guessing gives 50 %."
     ),
     "eer": (
         "Equal error rate: move the threshold until refusing the right person is as frequent as "
