@@ -100,3 +100,13 @@ def unknown_name(argument: str, name: str, known: Iterable[str]) -> ValueError:
     near = get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValueError(f"{argument} must be one of {', '.join(names)}; got {name!r}{hint}")
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Write a number with its noun, one or many.
+
+    Example:
+        >>> counted(1, "person", "people"), counted(1200, "person", "people")
+        ('1 person', '1,200 people')
+    """
+    return f"{number:,} {one if number == 1 else many}"

@@ -95,13 +95,29 @@ def test_mated_pairs_are_shared_out() -> None:
     assert make_pairs(names, folds=1, pairs_per_fold=20, seed=1).first != pairs.first
 
 
+def test_what_a_refusal_names_would_do() -> None:
+    """Seven people of eight pictures: ten folds leave some without anybody."""
+    names = [f"s{i}/s{i}_{k:04d}.png" for i in range(7) for k in range(1, 9)]
+    with pytest.raises(DataError, match=r"ask for --folds 2 --pairs-per-fold 84, or bring"):
+        make_pairs(names, folds=10, pairs_per_fold=300)
+    assert len(make_pairs(names, folds=2, pairs_per_fold=84)) == 2 * 2 * 84
+    with pytest.raises(DataError, match=r"ask for --pairs-per-fold 56 or --folds 2, or bring"):
+        make_pairs(names, folds=3, pairs_per_fold=80)
+    with pytest.raises(DataError, match="fold 2 can make 84 mated pairs of 3 people"):
+        make_pairs(names, folds=2, pairs_per_fold=85)
+    for folds, count in ((3, 56), (2, 80)):
+        assert len(make_pairs(names, folds=folds, pairs_per_fold=count)) == 2 * folds * count
+    with pytest.raises(DataError, match="bring more people, with two pictures or more each"):
+        make_pairs(["a/a_0001.png", "b/b_0001.png"], folds=2, pairs_per_fold=1)
+
+
 def test_make_pairs_refuses() -> None:
     with pytest.raises(
         DataError, match=r"fold 1 can make [\d]+ mated pairs of 20 people, 500 were"
     ):
         make_pairs(NAMES, folds=1, pairs_per_fold=500)
     one = ["a/a_0001.png", "a/a_0002.png"]
-    with pytest.raises(DataError, match="fold 1 can make 0 nonmated pairs of 1 people, 1 were"):
+    with pytest.raises(DataError, match="fold 1 can make 0 nonmated pairs of 1 person, 1 were"):
         make_pairs(one, folds=1, pairs_per_fold=1)
     with pytest.raises(ValueError, match=r"names must read .*, got 'a/portrait.png'"):
         make_pairs(["a/portrait.png"], folds=1, pairs_per_fold=1)

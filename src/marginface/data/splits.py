@@ -6,9 +6,10 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from marginface.data.pairs import PairList, Picture
-from marginface.errors import DataError, ProtocolFileError
+from marginface.errors import DataError, ProtocolFileError, counted
 from marginface.files import write_atomically
 
 
@@ -114,12 +115,13 @@ def make_pairs(
     order = [sorted(people)[index] for index in generator.permutation(len(people))]
     # Dealt out by number of pictures, so that every fold can make its mated pairs.
     order.sort(key=lambda name: -len(people[name]))
+    _check_possible([len(people[name]) for name in order], folds, pairs_per_fold)
     first: list[Picture] = []
     second: list[Picture] = []
     for fold in range(folds):
         group = [people[name] for name in order[fold::folds]]
-        pairs = _mated(group, pairs_per_fold, generator, fold)
-        pairs += _nonmated(group, pairs_per_fold, generator, fold)
+        pairs = _mated(group, pairs_per_fold, generator)
+        pairs += _nonmated(group, pairs_per_fold, generator)
         first += [pair[0] for pair in pairs]
         second += [pair[1] for pair in pairs]
     kinds = np.repeat([True, False], pairs_per_fold)
@@ -131,6 +133,42 @@ def make_pairs(
     )
 
 
+def _check_possible(sizes: list[int], folds: int, count: int) -> None:
+    """Raise unless people of so many pictures, most first, make so many pairs in every fold."""
+    for fold in range(folds):
+        group = sizes[fold::folds]
+        for kind, possible in zip(("mated", "nonmated"), _possible(group), strict=True):
+            if possible < count:
+                raise DataError(
+                    f"fold {fold + 1} can make {possible:,} {kind} pairs of "
+                    f"{counted(len(group), 'person', 'people')}, {count:,} were asked for; "
+                    f"{_what_would_do(sizes, folds, count)}"
+                )
+
+
+def _what_would_do(sizes: list[int], folds: int, count: int) -> str:
+    """Name fewer pairs in as many folds, and as many pairs in fewer folds; else two folds."""
+
+    def most(parts: int) -> int:
+        return min(min(_possible(sizes[part::parts])) for part in range(parts))
+
+    ways = [f"--pairs-per-fold {here}"] if (here := most(folds)) else []
+    fewer = [parts for parts in range(folds - 1, 0, -1) if most(parts) >= count]
+    ways += [f"--folds {fewer[0]}"] if fewer else []
+    if not ways and folds > 2 and (in_two := most(2)):
+        ways = [f"--folds 2 --pairs-per-fold {in_two}"]
+    if ways:
+        return f"ask for {' or '.join(ways)}, or bring more people"
+    return "bring more people, with two pictures or more each"
+
+
+def _possible(sizes: ArrayLike) -> tuple[int, int]:
+    """Return how many mated and nonmated pairs people of so many pictures make."""
+    held = np.asarray(sizes, np.int64)
+    mated = int((held * (held - 1)).sum()) // 2
+    return mated, int(held.sum() ** 2 - (held**2).sum()) // 2
+
+
 def _picture(name: str) -> Picture:
     identity, _, file = name.partition("/")
     number = file.rpartition(".")[0].removeprefix(f"{identity}_")
@@ -140,7 +178,7 @@ def _picture(name: str) -> Picture:
 
 
 def _mated(
-    group: list[list[Picture]], count: int, generator: np.random.Generator, fold: int
+    group: list[list[Picture]], count: int, generator: np.random.Generator
 ) -> list[tuple[Picture, Picture]]:
     per_person = []
     for pictures in group:
@@ -148,24 +186,14 @@ def _mated(
         per_person.append([pairs[index] for index in generator.permutation(len(pairs))])
     rounds = max((len(pairs) for pairs in per_person), default=0)
     taken = [pairs[turn] for turn in range(rounds) for pairs in per_person if turn < len(pairs)]
-    if len(taken) < count:
-        raise DataError(
-            f"fold {fold + 1} can make {len(taken):,} mated pairs of {len(group):,} people, "
-            f"{count:,} were asked for; ask for fewer pairs or folds"
-        )
     return sorted(taken[:count])
 
 
 def _nonmated(
-    group: list[list[Picture]], count: int, generator: np.random.Generator, fold: int
+    group: list[list[Picture]], count: int, generator: np.random.Generator
 ) -> list[tuple[Picture, Picture]]:
     sizes = np.array([len(pictures) for pictures in group])
-    possible = int(sizes.sum() ** 2 - (sizes**2).sum()) // 2
-    if possible < count:
-        raise DataError(
-            f"fold {fold + 1} can make {possible:,} nonmated pairs of {len(group):,} people, "
-            f"{count:,} were asked for; ask for fewer pairs or folds"
-        )
+    _, possible = _possible(sizes)
     if possible < 4 * count:
         flat = [picture for pictures in group for picture in pictures]
         every = [(a, b) for a, b in combinations(sorted(flat), 2) if a[0] != b[0]]
