@@ -167,6 +167,32 @@ def test_sizes_that_packing_refuses(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gallery", "staff.gallery"], "See `marginface gallery --help`"),
+        (["verify", "sface"], "See `marginface verify --help`"),
+        (["losess"], "See `marginface --help`"),
+    ],
+)
+def test_wrong_words_point_at_the_help_of_their_command(
+    fails: Fails, words: list[str], message: str
+) -> None:
+    fails(words, 2, message)
+
+
+def test_identify_refuses_nobody_before_it_looks_for_pictures(fails: Fails) -> None:
+    fails(["identify", "sface", "absent.gallery", "absent.jpg", "--k", "0"], 2, "k must be at leas")
+
+
+def test_noise_of_a_folder_that_is_no_run(tmp_path: Path, fails: Fails) -> None:
+    fails(["noise", str(tmp_path)], 1, r"must be a run's folder, with config\.json$")
+    run_of_study = tmp_path / "runs" / "sface" / "seed-0"
+    run_of_study.mkdir(parents=True)
+    (run_of_study / "config.json").write_text("{}")
+    fails(["noise", str(tmp_path)], 1, f"of a comparison give one run, {run_of_study} say")
+
+
 def test_a_pack_in_the_way_is_kept(pack: Path, tmp_path: Path, fails: Fails) -> None:
     before = (pack / "pack.json").read_bytes()
     source = people(tmp_path / "people", 1)

@@ -67,8 +67,8 @@ def test_enrolment_tells_what_it_did(
     (photos / "barack_obama" / "cut.jpg").write_bytes(OBAMA.read_bytes()[:999])
     assert run(["enroll", "sface", str(tmp_path / "g"), str(photos)]) == 0
     out, err = capsys.readouterr()
-    assert "g: 1 new pictures of 1 people, 1 left out; now 3 people" in out
-    assert "left out: barack_obama/cut.jpg: barack_obama/cut.jpg is cut off" in err
+    assert "g: 1 new picture of 1 person, 1 left out; now 3 people" in out
+    assert "left out: barack_obama/cut.jpg is cut off" in err
     assert "look alike: barack_obama and obama_again (score 1.000); one person twice?" in err
 
 

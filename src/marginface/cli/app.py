@@ -99,7 +99,8 @@ def _explain(error: BaseException, words: Sequence[str]) -> int:
         console.print(text or f"stopped; {goes_on if RESUMABLE & set(words[:1]) else starts_over}")
         return 130
     if isinstance(error, CycloptsError):
-        console.print(f"{text} See `marginface --help`.")
+        command = " ".join(("marginface", *(error.command_chain or ())))
+        console.print(f"{text} See `{command} --help`.")
         return 2
     if isinstance(error, ValueError | TypeError):
         console.print(text)

@@ -41,7 +41,8 @@ def compare(
     ] = DEFAULT_LOSSES,
     baseline: Annotated[str, Parameter(help="The loss the others are compared with.")] = "softmax",
     seeds: Annotated[
-        tuple[int, ...], Parameter(help="One run a loss and seed.", consume_multiple=True)
+        tuple[int, ...],
+        Parameter(help="One run a loss and seed.", consume_multiple=True, negative=""),
     ] = (0,),
     recipe: Annotated[str, Parameter(help="Where the shared settings come from.")] = "small",
     references: Annotated[

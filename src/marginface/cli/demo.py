@@ -25,7 +25,8 @@ def demo(
         tuple[str, ...], Parameter(help="Names of losses.", consume_multiple=True, negative="")
     ] = DEFAULT_LOSSES,
     seeds: Annotated[
-        tuple[int, ...], Parameter(help="One run a loss and seed.", consume_multiple=True)
+        tuple[int, ...],
+        Parameter(help="One run a loss and seed.", consume_multiple=True, negative=""),
     ] = (0,),
     epochs: Annotated[float | None, Parameter(help="Length of each training.")] = None,
     jobs: Annotated[int | None, Parameter(help="Runs at a time; by default one a core.")] = None,

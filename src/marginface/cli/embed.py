@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.verify import Engine, Model, Weights
 from marginface.data.convert_formats import open_images
-from marginface.errors import NoFaceError
+from marginface.errors import NoFaceError, counted
 from marginface.files import atomic_path, write_atomically
 from marginface.recognition import EmbeddedPictures, Recognizer, embed_source
 
@@ -54,7 +54,7 @@ def embed(
         np.save(file, found.embeddings)
     write_atomically(table, _table(source.names, people, found))
     if len(found.failures):
-        say(f"{len(found.failures):,} pictures failed; {table} says why")
+        say(f"{counted(len(found.failures), 'picture', 'pictures')} failed; {table} says why")
     record = {
         "model": recognizer.name,
         "out": str(out),

@@ -10,7 +10,7 @@ from marginface.cli.gallery import open_gallery
 from marginface.cli.output import Json, say, show_or_write
 from marginface.cli.verify import Engine, Model, Weights
 from marginface.data.convert_formats import open_images
-from marginface.errors import NoFaceError
+from marginface.errors import NoFaceError, counted
 from marginface.recognition import Candidate, Gallery, MatchThreshold, Recognizer, embed_source
 
 # So many failed pictures are named; all are counted.
@@ -47,7 +47,7 @@ def enroll(
             pictures += new
             touched.append(name)
     for name, why in embedded.failures[:NAMED]:
-        say(f"left out: {name}: {why}")
+        say(f"left out: {why if why.startswith(name) else f'{name}: {why}'}")
     if len(embedded.failures) == len(source.names):
         raise NoFaceError(f"no face was found in any of the {len(source.names):,} pictures")
     _name_lookalikes(held, touched, recognizer.contract.threshold)
@@ -63,8 +63,9 @@ def enroll(
     show_or_write(
         record,
         json,
-        f"{gallery}: {pictures:,} new pictures of {len(touched):,} people, "
-        f"{len(embedded.failures):,} left out; now {len(held):,} people",
+        f"{gallery}: {counted(pictures, 'new picture', 'new pictures')} of "
+        f"{counted(len(touched), 'person', 'people')}, {len(embedded.failures):,} left out; "
+        f"now {counted(len(held), 'person', 'people')}",
     )
 
 

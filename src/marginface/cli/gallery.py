@@ -9,6 +9,7 @@ from rich.table import Table
 
 from marginface.cli.gallery_index import Place, codes_beside
 from marginface.cli.output import Json, show, show_or_write
+from marginface.errors import counted
 from marginface.recognition import Gallery, Recognizer
 from marginface.search import FaissIndex
 
@@ -30,7 +31,9 @@ def list_people(gallery: File, *, json: Json = None) -> None:
     for name, count in people.items():
         table.add_row(name, f"{count:,}")
     record = {"model": held.model, "dim": held.dim, "people": people}
-    show_or_write(record, json, table, f"{len(held):,} people, embeddings of {held.model}")
+    show_or_write(
+        record, json, table, f"{counted(len(held), 'person', 'people')}, embeddings of {held.model}"
+    )
 
 
 @gallery.command(name="remove")
@@ -61,7 +64,7 @@ def remove(
     for name in names:
         held.remove(name)
     held.save(gallery)
-    words = f"{gallery}: {', '.join(names)} removed; now {len(held):,} people"
+    words = f"{gallery}: {', '.join(names)} removed; now {counted(len(held), 'person', 'people')}"
     if (codes := codes_beside(gallery)).exists():
         codes.unlink()
         words += f"\n{codes}: held them too, and was deleted; `marginface gallery index` makes it"
@@ -96,7 +99,7 @@ def make_index(gallery: File, *, place: Place | None = None) -> None:
         index.save(where)
         if len(held) < index.smallest:
             where += f"; below {index.smallest:,} people it holds no codes, and the search is exact"
-    show(f"{gallery}: {len(held):,} people into {where}")
+    show(f"{gallery}: {counted(len(held), 'person', 'people')} into {where}")
 
 
 def open_gallery(path: Path, recognizer: Recognizer) -> Gallery:

@@ -12,7 +12,7 @@ from marginface.cli.gallery_index import Place
 from marginface.cli.output import Json, show_or_write
 from marginface.cli.verify import Engine, Model, Threshold, Weights, fmr_words, without_threshold
 from marginface.data.pictures import ENDINGS
-from marginface.errors import DataError, MarginfaceError, NoFaceError
+from marginface.errors import DataError, MarginfaceError, NoFaceError, counted
 from marginface.progress import track
 from marginface.recognition import Gallery, MatchThreshold, Recognizer
 
@@ -40,6 +40,8 @@ def identify(
     """
     if threshold is not None and not -1 <= threshold <= 1:
         raise ValueError(f"threshold must be a cosine in [-1, 1], got {threshold}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
     paths = _pictures(pictures)
     recognizer = Recognizer.load(model, weights=weights, engine=engine)
     held = open_gallery(gallery, recognizer)
@@ -112,9 +114,9 @@ def _caution(fixed: MatchThreshold | None, people: int) -> str:
         return f"no answers: {without_threshold()}"
     words = f"threshold {fixed.value:.4f}: {fixed.fixed_on}, {fmr_words(fixed.fmr)}"
     if fixed.fmr is None:
-        return f"{words}; with {people:,} people false matches add up"
+        return f"{words}; with {counted(people, 'person', 'people')} false matches add up"
     highest = min(1.0, people * fixed.fmr)
     return (
-        f"{words}; among {people:,} people a stranger matches somebody with a probability of up to "
-        f"{100 * highest:.3g} %"
+        f"{words}; among {counted(people, 'person', 'people')} a stranger matches somebody with "
+        f"a probability of up to {100 * highest:.3g} %"
     )

@@ -56,7 +56,9 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
         kind_of(record)
     except (OSError, ValueError) as cause:
-        what = cause if type(cause) is ValueError else type(cause).__name__
+        what = getattr(cause, "strerror", None) or (
+            cause if type(cause) is ValueError else type(cause).__name__
+        )
         raise DataError(
             "results must be the results.json of a comparison, or what evaluate or protocol wrote "
             f"with --json, got {path} ({what}); make one with marginface compare or "

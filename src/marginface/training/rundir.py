@@ -114,9 +114,13 @@ def read_config(run_dir: Path) -> TrainConfig:
     """Return the config of the run in a folder.
 
     Raises:
-        FileNotFoundError: If there is no run.
+        CheckpointMismatchError: If there is no run.
         ValueError: If the config does not fit this version.
     """
+    if not (run_dir / CONFIG).is_file():
+        runs = sorted(path.parent for path in run_dir.glob(f"runs/*/*/{CONFIG}"))
+        hint = f"; of a comparison give one run, {runs[0]} say" if runs else ""
+        raise CheckpointMismatchError(f"{run_dir} must be a run's folder, with {CONFIG}{hint}")
     return TrainConfig.from_dict(json.loads((run_dir / CONFIG).read_text())["config"])
 
 
