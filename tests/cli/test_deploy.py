@@ -72,7 +72,7 @@ def test_int8_with_its_report(
     assert record["calibration"]["faces"] == 18
     assert "18 faces" in out
     assert re.search(r"accuracy lost, at most .* of 0\.3 allowed", out)
-    assert re.search(r"accuracy +pairs\.txt, 40 +\d+\.\d\d % to ", out)
+    assert re.search(r"Accuracy +pairs\.txt, 40 +\d+\.\d\d % to ", out)
     assert Recognizer.load(tmp_path / "small.onnx").contract.dim == 16
 
 
@@ -98,6 +98,8 @@ def test_words_that_do_not_go_together(folder: Path, tmp_path: Path, fails: Fail
     weights = tmp_path / "model.safetensors"
     fails([*start, weights, "--precision", "int8"], 2, "precision, images and pairs go with an")
     fails([*start, tmp_path / "m.pb", "--images", folder], 2, r"go with an \.onnx file, got ")
+    fails([*start, tmp_path / "m.pb"], 2, r"out must end in \.safetensors or \.onnx, got .*m\.pb")
+    fails([*start, weights], 1, "model.safetensors must be a run's folder .*, got no folder")
     fails([*start, tmp_path / "m.onnx", "--precision", "int3"], 2, "one of float32, int8")
     alone = ["--identities", folder / "others.txt"]
     fails([*start, tmp_path / "m.onnx", *alone], 2, "identities are who int8 is calibrated on")

@@ -11,9 +11,11 @@ from marginface.cli.gallery import plain_table
 from marginface.cli.output import Json, say, show_or_write, write_json
 from marginface.cli.verify import Engine
 from marginface.data.splits import read_identity_list
+from marginface.errors import counted
 from marginface.recognition import ExportPlan, ParityReport, Recognizer, export_onnx
 from marginface.recognition.engines import DEFAULT_ENGINE
 from marginface.recognition.onnx_export import CALIBRATION_FACES, TOLERANCE, parity_path
+from marginface.report.words import title
 from marginface.training.export import export_model
 
 
@@ -70,6 +72,8 @@ def export(
     if out.suffix != ".onnx":
         if precision != "float32" or images is not None or pairs is not None:
             raise ValueError(f"precision, images and pairs go with an .onnx file, got {out}")
+        if out.suffix != ".safetensors":
+            raise ValueError(f"out must end in .safetensors or .onnx, got {out}")
         step = export_model(Path(model), out)
         say(f"{out}: the network after step {step:,} of {model}")
         write_json({"model": model, "out": str(out), "step": step}, json)
@@ -127,9 +131,9 @@ def _table(report: ParityReport) -> Table:
             table.add_row(at, on, f"{pairs.decisions_changed:,}")
         for name, each in pairs.metrics.items():
             if name == "accuracy" or name.startswith("fnmr"):
-                table.add_row(name, on, _metric_words(each))
+                table.add_row(title(name), on, _metric_words(each))
     if (used := report.calibration) is not None:
-        on = f"{used.source}, {used.people:,} people"
+        on = f"{used.source}, {counted(used.people, 'person', 'people')}"
         table.add_row("calibrated", on, f"{used.faces:,} faces")
     if (loss := report.highest_loss) is not None and report.tolerance is not None:
         table.add_row(

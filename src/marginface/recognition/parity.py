@@ -171,7 +171,8 @@ class ParityReport:
             raise ModelFileError(
                 f"the {self.precision} file must not lose more than {self.tolerance:g} of "
                 f"accuracy, got {measured:.4f} and up to {loss:.4f} (95 %, {self.pairs.pairs:,} "
-                "pairs); it was not written; calibrate on more or likelier faces, or allow more"
+                "pairs); it was not written; judge on more people, calibrate on more faces like "
+                "those of use, or allow more (tolerance)"
             )
 
 

@@ -42,8 +42,8 @@ def _newest_network(run_dir: Path) -> tuple[State, dict[str, torch.Tensor]]:
     """Return what the newest checkpoint tells, and the tensors of its network."""
     if not (found := all_checkpoints(run_dir)):
         raise CheckpointMismatchError(
-            f"{run_dir} must be a run's folder with a checkpoint, got none in it; train until "
-            "there is one"
+            f"{run_dir} must be a run's folder with a checkpoint, got "
+            f"{'none in it; train until there is one' if run_dir.is_dir() else 'no folder'}"
         )
     try:
         return read_state(found[-1]), _network_of(found[-1])
