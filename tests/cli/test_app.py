@@ -87,7 +87,9 @@ def test_losses_lists_the_whole_table(capsys: pytest.CaptureFixture[str]) -> Non
     assert list(record) == list(LOSSES)
     assert record["arcface"]["defaults"]["margin_rad"] == 0.5
     assert run(["losses"]) == 0
-    assert "1801.07698" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1801.07698" in told
+    assert "CE: cross-entropy of a softmax" in told
 
 
 def test_losses_draws_those_that_are_named(

@@ -11,6 +11,12 @@ from marginface.cli.output import Json, say, show_or_write
 from marginface.errors import unknown_name
 from marginface.losses import LOSS_FACTS
 
+SIGNS = (
+    "CE: cross-entropy of a softmax, whose other logits are s·cos θ_j unless said; θ_y, θ_j: angle "
+    "to the own class, to another; s: scale; |x|: length of the feature; ⌊·⌋: constant to the "
+    "gradient; E: drawn anew for each face"
+)
+
 
 def losses(
     names: Annotated[
@@ -39,7 +45,8 @@ def losses(
         if name not in LOSS_FACTS:
             raise unknown_name("loss", name, LOSS_FACTS)
     record = {name: asdict(LOSS_FACTS[name]) for name in names or LOSS_FACTS}
-    table = Table("name", "paper", "loss or own-class term", "defaults", show_lines=True)
+    heads = ("name", "paper", "loss or own-class term", "defaults")
+    table = Table(*heads, show_lines=True, caption=SIGNS)
     for name, facts in record.items():
         defaults = ", ".join(f"{key}={value}" for key, value in facts["defaults"].items())
         paper = f"{facts['paper']}\n{facts['arxiv']}" if facts["arxiv"] else facts["paper"]
