@@ -193,6 +193,11 @@ def test_noise_of_a_folder_that_is_no_run(tmp_path: Path, fails: Fails) -> None:
     fails(["noise", str(tmp_path)], 1, f"of a comparison give one run, {run_of_study} say")
 
 
+def test_a_demo_of_unknown_losses_makes_no_world(tmp_path: Path, fails: Fails) -> None:
+    fails(["demo", "--out", str(tmp_path / "demo"), "--losses", "softmx"], 2, "mean 'softmax'")
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_pack_in_the_way_is_kept(pack: Path, tmp_path: Path, fails: Fails) -> None:
     before = (pack / "pack.json").read_bytes()
     source = people(tmp_path / "people", 1)

@@ -1,5 +1,7 @@
 """`marginface demo`: the main job on people who do not exist, offline, in minutes."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +45,8 @@ def demo(
 
         marginface demo --losses softmax arcface adaface --seeds 0 1 --out runs/mine
     """
-    train_pack, unseen_pack, pair_file = _world(out / "data")
+    train_pack, unseen_pack = out / "data" / "train.pack", out / "data" / "unseen.pack"
+    pair_file = out / "data" / "pairs.txt"
     shared = recipe(train_pack) if epochs is None else recipe(train_pack, epochs=epochs)
     plan = ComparisonPlan(
         losses=tuple(loss_config(name, shared, {}) for name in losses),
@@ -55,14 +58,14 @@ def demo(
         references=("untrained",),
         title="Losses compared on the procedural face world",
     )
-    record = compare_losses(plan, out, jobs=jobs or usual_jobs(plan), command="marginface demo")
+    _make_world(train_pack, unseen_pack, pair_file)  # after the words of the call were checked
+    command = shlex.join(["marginface", *sys.argv[1:]])
+    record = compare_losses(plan, out, jobs=jobs or usual_jobs(plan), command=command)
     publish(record, out, json)
 
 
-def _world(folder: Path) -> tuple[Path, Path, Path]:
+def _make_world(train_pack: Path, unseen_pack: Path, pair_file: Path) -> None:
     """Make, or find, the people to train on, the people to judge on, and their pairs."""
-    train_pack, unseen_pack = folder / "train.pack", folder / "unseen.pack"
-    pair_file = folder / "pairs.txt"
     if not (train_pack.exists() and unseen_pack.exists()):
         say("making a world of procedural faces")
     generate_world(
@@ -83,4 +86,3 @@ def _world(folder: Path) -> tuple[Path, Path, Path]:
     if not pair_file.is_file():
         drawn: PairList = make_pairs(unseen.names, folds=10, pairs_per_fold=300, seed=0)
         write_pairs(drawn, pair_file)
-    return train_pack, unseen_pack, pair_file

@@ -47,7 +47,8 @@ def embed(
     everything = np.arange(len(source.names))
     found = embed_source(recognizer, source, everything, flip_average=flip_average)
     if found.failed.all():
-        raise NoFaceError(f"no face was found in any of the {len(source.names):,} pictures")
+        of = counted(len(source.names), "picture", "pictures")
+        raise NoFaceError(f"no face was found in any picture, of {of}")
     table = out.with_suffix(".csv")
     people = [source.identities[label] for label in source.labels]
     with atomic_path(out) as temporary, temporary.open("wb") as file:

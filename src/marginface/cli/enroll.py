@@ -49,7 +49,8 @@ def enroll(
     for name, why in embedded.failures[:NAMED]:
         say(f"left out: {why if why.startswith(name) else f'{name}: {why}'}")
     if len(embedded.failures) == len(source.names):
-        raise NoFaceError(f"no face was found in any of the {len(source.names):,} pictures")
+        of = counted(len(source.names), "picture", "pictures")
+        raise NoFaceError(f"no face was found in any picture, of {of}")
     _name_lookalikes(held, touched, recognizer.contract.threshold)
     held.save(gallery)
     record = {
