@@ -1,4 +1,4 @@
-"""Judge finished comparisons that differ in how much of their training set was spoilt, together.
+"""Judge finished comparisons that differ in what was spoilt, or in their length, together.
 
     python benchmarks/label_noise.py runs/noise-0 runs/noise-0.2 runs/noise-0.4 --pairs pairs.txt \
         --picture label_noise.png
@@ -8,7 +8,8 @@ Prints four tables with 95 % intervals over people, all models under the same dr
     FNMR at FMR 1 %, likewise
     how far each loss falls from the lowest share, and how that fall differs from the baseline's
     cosines of training pictures with true and with wrong labels, as `marginface noise` tells them
-With several seeds the runs are drawn too; the last table shows the mean over runs, of the ends too.
+With `--against softmax 10` all are set against one loss at one place of the axis too. With several
+seeds the runs are drawn too; the last table shows the mean over runs, of the ends too.
 """
 
 import argparse
@@ -43,6 +44,11 @@ HELD = {
     "nearest_is_true": "true class nearest",
 }
 NEAREST = (("nearest_is_true", "-"), ("nearest_is_given", "--"))
+SETTINGS = {
+    "label_noise": "data.label_noise",
+    "low_quality": "data.low_quality",
+    "epochs": "epochs",
+}
 Study = dict[float, dict[str, Any]]
 Judged = dict[float, dict[str, PairRecord]]
 
@@ -127,6 +133,24 @@ def held(told: dict[str, Any], group: str, key: str) -> dict[str, float] | None:
     }
 
 
+def show_against(judged: Judged, against: tuple[str, str], axis: str) -> None:
+    name, place = against[0], float(against[1])
+    rows = [
+        [
+            one,
+            *(
+                "itself"
+                if (one, share) == (name, place)
+                else points(*change(found[one], judged[place][name], "accuracy"))
+                for share, found in judged.items()
+            ),
+        ]
+        for one in judged[place]
+    ]
+    heads = [f"{axis} {share:g}" for share in judged]
+    table(f"accuracy minus that of {name} at {place:g}", heads, rows)
+
+
 def show_held(study: Study, axis: str) -> None:
     rows = []
     for share, record in study.items():
@@ -165,8 +189,9 @@ def draw(judged: Judged, study: Study, axis: str, out: Path) -> None:
             ylabel="nearest class: true (solid), given (dashed), %",
             title="Training pictures with a wrong label",
         )
+    unit = "" if axis == "epochs" else ", share of the training pictures"
     for panel in axes[0]:
-        panel.set(xlabel=f"{axis.replace('_', ' ')}, share of the training pictures", xticks=shares)
+        panel.set(xlabel=f"{axis.replace('_', ' ')}{unit}", xticks=shares)
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0][0].get_legend_handles_labels()
@@ -207,14 +232,19 @@ def main() -> None:
     )
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument("--axis", choices=("label_noise", "low_quality"), default="label_noise")
+    parser.add_argument("--axis", choices=tuple(SETTINGS), default="label_noise")
+    parser.add_argument("--against", nargs=2, metavar=("LOSS", "PLACE"))
     parser.add_argument("--picture", type=Path)
     chosen = parser.parse_args()
     pairs = read_pairs(chosen.pairs)
     study, judged = {}, {}
     for folder in chosen.folders:
         record = json.loads((folder / "results.json").read_text())
-        share = record["settings"].get(f"data.{chosen.axis}", 0.0)
+        share = record["settings"].get(SETTINGS[chosen.axis], 0.0)
+        if share in study:
+            raise SystemExit(
+                f"{folder} must differ from the others in {chosen.axis}, got {share:g}"
+            )
         study[share], judged[share] = record, judged_of(record, folder, pairs)
     study, judged = (dict(sorted(found.items())) for found in (study, judged))
     baseline = study[min(study)]["baseline"]
@@ -222,6 +252,8 @@ def main() -> None:
     show_levels(judged, baseline, axis)
     if len(judged) > 1:
         show_falls(judged, baseline, axis)
+    if chosen.against is not None:
+        show_against(judged, chosen.against, axis)
     show_held(study, axis)
     if chosen.picture is not None:
         draw(judged, study, chosen.axis, chosen.picture)
