@@ -146,6 +146,7 @@ def show_against(judged: Judged, against: tuple[str, str], axis: str) -> None:
             ),
         ]
         for one in judged[place]
+        if all(one in found for found in judged.values())
     ]
     heads = [f"{axis} {share:g}" for share in judged]
     table(f"accuracy minus that of {name} at {place:g}", heads, rows)
