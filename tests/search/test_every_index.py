@@ -54,6 +54,13 @@ def test_nothing_is_found_where_nothing_is(index: Index) -> None:
     assert len(index) == 0
 
 
+@pytest.mark.parametrize("count", [5, 700])
+def test_nobody_is_asked_for(index: Index, count: int) -> None:
+    index.add(np.arange(count), units(count))
+    assert index.search(units(0), 3).ids.shape == (0, 3)
+    assert index.search(units(0), 3, exactly=True).scores.shape == (0, 3)
+
+
 @pytest.mark.parametrize("count", [40, 700])
 def test_what_is_removed_is_found_no_more(index: Index, count: int) -> None:
     rows, ids = units(count), np.arange(count) * 3

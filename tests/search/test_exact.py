@@ -119,6 +119,11 @@ def test_an_empty_gallery():
     assert found.rows.tolist() == [[-1, -1]] * 2
 
 
+@pytest.mark.parametrize("products", PRODUCTS)
+def test_no_probes(products):
+    assert search_topk(torch.empty(0, 4), unit(3, 4), 2, products=products).rows.shape == (0, 2)
+
+
 def test_bad_input():
     rows = unit(2, 4)
     with pytest.raises(ValueError, match=r"products must be one of .* did you mean 'float32'"):

@@ -92,8 +92,10 @@ def search_topk(
         raise ValueError(f"rows must be float32, got {probes.dtype} and {gallery.dtype}")
     if not probes.isfinite().all():
         raise ValueError("probes must be finite, got NaN or infinity")
-    multiply = _MULTIPLY[products](probes)
     pool = _Pool(len(probes), k)
+    if not len(probes):
+        return _decide(probes, gallery, pool, k)
+    multiply = _MULTIPLY[products](probes)
     for start in range(0, len(gallery), BLOCK):
         block = gallery[start : start + BLOCK]
         length = float(_lengths(block).max()) if longest is None else longest * SLACK
