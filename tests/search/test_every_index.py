@@ -139,6 +139,12 @@ def test_refuses(index: Index) -> None:
             index.add([0, 1, 2], broken)
         with pytest.raises(ValueError, match="probes must be finite"):
             index.search(broken, 1)
+    broken = rows.copy()
+    broken[1] = 1e19
+    with pytest.raises(ValueError, match=r"rows must be shorter than 1.8e19, .* got row 1; divide"):
+        index.add([0, 1, 2], broken)
+    with pytest.raises(ValueError, match="probes must be shorter"):
+        index.search(broken, 1)
     with pytest.raises(ValueError, match=r"rows must have shape \(n, 16\), got \(3, 8\)"):
         index.add([0, 1, 2], units(3, 8))
     with pytest.raises(ValueError, match=r"probes must have shape \(n, 16\), got \(16,\)"):

@@ -57,7 +57,8 @@ class Index(ABC):
 
         Args:
             ids: Whole numbers from 0 on, each once, shape (n,).
-            rows: Finite, float32, shape (n, dim); of unit length if scores are to be cosines.
+            rows: Finite, float32, shorter than 1.8e19, shape (n, dim); of unit length if scores are
+                to be cosines.
 
         Raises:
             ValueError: If ids or rows are not so.
@@ -91,7 +92,7 @@ class Index(ABC):
         """Return the k nearest rows of every probe.
 
         Args:
-            probes: Finite, float32, shape (n, dim).
+            probes: Finite, float32, shorter than 1.8e19, shape (n, dim).
             k: How many, at least 1.
             exactly: Compare with every row, as slow as that is.
 
@@ -134,6 +135,12 @@ class Index(ABC):
             raise ValueError(f"{called} must have shape (n, {self.dim}), got {held.shape}")
         if not np.isfinite(held).all():
             raise ValueError(f"{called} must be finite, got NaN or infinity")
+        # One that is taken in would make every bound of an exact search infinite, even once gone.
+        if not np.isfinite(squares := np.einsum("ij,ij->i", held, held)).all():
+            raise ValueError(
+                f"{called} must be shorter than 1.8e19, whose square float32 holds, got row "
+                f"{int(np.argmax(squares))}; divide each by its length"
+            )
         return held
 
 
