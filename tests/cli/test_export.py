@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from marginface.cli.app import run
-from marginface.recognition import Recognizer
+from marginface.recognition import Recognizer, export_onnx
 from tests.cli.command import SMALL
 from tests.training.tiny import write_pack
 
@@ -25,6 +25,12 @@ def test_a_run_and_its_model_file_become_the_same_onnx_file(
     out, err = capsys.readouterr()
     assert 0 <= json.loads(out)["difference"] < 1e-4
     assert "its features differ from PyTorch's by" in err
+    export_onnx(Recognizer.load(model), tmp_path / "by_hand.onnx")
+    named = {"of_run": "step 2 of run", "of_model": model.name, "by_hand": model.name}
+    for stem, name in named.items():
+        assert json.loads((tmp_path / f"{stem}.parity.json").read_text())["model"] == name
+        for file in (tmp_path / f"{stem}.parity.json", tmp_path / f"{stem}.onnx"):
+            assert str(tmp_path).encode() not in file.read_bytes()  # no path travels with it
     faces = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     expected = Recognizer.load(model).embed_aligned(faces)
     for name in ("of_run.onnx", "of_model.onnx"):

@@ -104,12 +104,15 @@ def _write(
     recognizer: Recognizer, out: Path, plan: ExportPlan, origin: dict[str, Any], json: Path | None
 ) -> None:
     of = f"step {origin['step']:,} of {origin['model']}" if "step" in origin else origin["model"]
-    report = export_onnx(recognizer, out, plan, name=of)
+    # What travels with the file names no path of this machine.
+    short = Path(origin["model"]).resolve().name
+    called = f"step {origin['step']:,} of {short}" if "step" in origin else short
+    report = export_onnx(recognizer, out, plan, name=called)
     say(
         f"{out}: the network of {of}; its features differ from PyTorch's by "
         f"{report.made.feature_largest:.1g} of their length"
     )
-    # Of the report beside the file, its own words for the model are the more exact ones.
+    # Here, where it stays, the path is said as well.
     record = {**report.as_dict(), **origin, "out": str(out), "parity": str(parity_path(out))}
     show_or_write({**record, "difference": report.made.feature_largest}, json, _table(report))
 

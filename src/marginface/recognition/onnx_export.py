@@ -112,7 +112,7 @@ def export_onnx(
         recognizer: The model, run by PyTorch.
         out: The file to write or replace; it must end in .onnx.
         plan: What to write and compare on; None for float32 on made pictures.
-        name: What the report calls the model; by default as the recogniser does.
+        name: What the report calls the model; by default as the recogniser does, without folders.
 
     Raises:
         ValueError: If the path ends in something else.
@@ -141,7 +141,9 @@ def export_onnx(
             assert pairs is not None
             chosen = Path(folder) / "int8.onnx"
             calibration = _write_int8(recognizer, exact, chosen, source, pairs, plan)
-        report = _compared(recognizer, chosen, source, pairs, plan, name or recognizer.name)
+        report = _compared(
+            recognizer, chosen, source, pairs, plan, name or Path(recognizer.name).name
+        )
         report = replace(report, calibration=calibration)
         report.check()
         add_metadata(chosen, {PARITY_KEY: json.dumps(report.essentials(), sort_keys=True)})
