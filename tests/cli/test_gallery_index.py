@@ -124,6 +124,10 @@ def test_bad_calls(
     fails(capsys, [*search, "--index", "qdrant"], 2, "needs --url, such as http://127.0.0.1:6333")
     fails(capsys, [*search, "--url", "http://127.0.0.1:6333"], 2, "for --index qdrant, got --index")
     fails(capsys, [*search, "--index", "qdrant", "--url", "http://a.org"], 2, "must be https where")
+    # Else they would be believed forgotten on a server that was never asked.
+    line = ["gallery", "remove", staff, "barack_obama", "--url", "http://127.0.0.1:6333"]
+    fails(capsys, line, 2, "for --index qdrant, got --index exact")
+    assert len(Gallery.load(staff)) == 2
     fails(capsys, ["gallery", "index", staff], 2, "must be faiss or qdrant, got exact")
     staff.with_name("staff.gallery.faiss").write_bytes(b"no index")
     fails(capsys, [*search, *CODES], 1, "not a whole safetensors file")

@@ -54,11 +54,12 @@ def remove(
     """
     if not names:
         raise ValueError("names must hold at least one person, got none")
+    place = place or Place()
+    place.check()
     held = Gallery.load(gallery)
     names = tuple(dict.fromkeys(names))
     for name in names:  # before anybody is removed anywhere
         held.pictures_of(name)
-    place = place or Place()
     if place.index == "qdrant" and (index := place.kept(gallery, held)) is not None:
         held.search_in(index)
     for name in names:

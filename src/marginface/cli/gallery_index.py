@@ -38,6 +38,13 @@ class Place:
         Parameter(help="A file with the server's key, in place of the variable QDRANT_API_KEY."),
     ] = None
 
+    def check(self) -> None:
+        """Raise if a server is described and another index named."""
+        if self.index != "qdrant" and (self.url or self.collection or self.key_file):
+            raise ValueError(
+                f"url, collection and key_file are for --index qdrant, got --index {self.index}"
+            )
+
     def kept(self, gallery: Path, held: Gallery) -> Index | None:
         """Return the index that was kept of a gallery; None where it is searched exactly.
 
@@ -57,10 +64,7 @@ class Place:
 
     def empty_or_kept(self, gallery: Path, dim: int) -> Index | None:
         """Return the kept index or, where there is none, an empty one; None for exact search."""
-        if self.index != "qdrant" and (self.url or self.collection or self.key_file):
-            raise ValueError(
-                f"url, collection and key_file are for --index qdrant, got --index {self.index}"
-            )
+        self.check()
         if self.index == "exact":
             return None
         if self.index == "faiss":
