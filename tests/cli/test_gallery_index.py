@@ -107,6 +107,24 @@ def test_who_is_removed_is_removed_everywhere(
     assert found(staff, *SERVER)["people"] == 1
 
 
+def test_codes_that_cannot_be_deleted_keep_everybody(
+    staff: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of the gallery and still in its codes, nobody could be removed by the same command."""
+    assert run(["gallery", "index", str(staff), *CODES]) == 0
+    before = staff.read_bytes()
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        fails(capsys, ["gallery", "remove", staff, "barack_obama"], 1, "denied: '.*gallery.faiss'")
+    assert staff.read_bytes() == before
+    assert run(["gallery", "remove", str(staff), "barack_obama"]) == 0
+    assert not staff.with_name("staff.gallery.faiss").exists()
+
+
 def test_nobody_is_sent_anywhere_by_a_search(
     staff: Path, server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,10 +64,12 @@ def remove(
         held.search_in(index)
     for name in names:
         held.remove(name)
-    held.save(gallery)
     words = f"{gallery}: {', '.join(names)} removed; now {counted(len(held), 'person', 'people')}"
-    if (codes := codes_beside(gallery)).exists():
-        codes.unlink()
+    # First: once they are out of the gallery, the same command could not be given again.
+    has_codes = (codes := codes_beside(gallery)).exists()
+    codes.unlink(missing_ok=True)
+    held.save(gallery)
+    if has_codes:
         words += f"\n{codes}: held them too, and was deleted; `marginface gallery index` makes it"
     show(words)
 
