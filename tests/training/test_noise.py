@@ -188,6 +188,25 @@ def test_the_report_refuses_other_data_and_unfinished_runs(
     (tmp_path / "config.json").write_text((noisy / "config.json").read_text())
     with pytest.raises(CheckpointMismatchError, match="finished run with its checkpoint"):
         noise_report(tmp_path)
+    with pytest.raises(CheckpointMismatchError, match="finished run with its checkpoint"):
+        noise_report(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without the run's device")
+def test_a_run_from_another_device_is_looked_at_here(
+    pack: Path, noisy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(noisy, tmp_path / "run")
+    content = json.loads((noisy / "config.json").read_text())
+    content["config"]["device"] = "cuda"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(content))
+    assert noise_report(tmp_path / "run", resamples=50) == noise_report(noisy, resamples=50)
+    words = ["noise", str(tmp_path / "run"), "--resamples", "50", "--data", str(pack)]
+    assert run_words(words) == 0
+    capsys.readouterr()
+    words[1] = str(tmp_path / "nowhere")
+    assert run_words(words) == 1
+    assert "nowhere must be the folder of a run, got none" in capsys.readouterr().err
 
 
 def test_the_command_shows_the_groups(

@@ -1,6 +1,5 @@
 """`marginface noise`: whether a run learnt its wrong labels by heart."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,8 +7,8 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from marginface.cli.output import Json, show_or_write
-from marginface.training import noise_report, read_config
-from marginface.training.build import open_training_data
+from marginface.training import noise_report
+from marginface.training.noise_report import training_pictures
 
 TITLES = {
     "given_cosine": "cosine with the given class",
@@ -40,10 +39,7 @@ def noise(
 
         marginface noise runs/noisy
     """
-    faces = None
-    if data is not None:
-        config = read_config(run)
-        faces = open_training_data(replace(config, data=replace(config.data, path=data)))
+    faces = None if data is None else training_pictures(run, data)
     record = noise_report(run, faces=faces, resamples=resamples)
     table = Table("pictures", "number", *TITLES.values())
     for name, group in record["groups"].items():

@@ -7,6 +7,7 @@ A network that learnt a wrong label by heart has a high given and a low true cos
 pictures are embedded once more as they lie, without augmentation or mirror.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from marginface.recognition import Recognizer
 from marginface.sphere import normalise
 from marginface.training.build import open_training_data
 from marginface.training.checkpoint import all_checkpoints, read_state, read_tensors
-from marginface.training.rundir import MODEL, read_config
+from marginface.training.rundir import CONFIG, MODEL, read_config
 
 BATCH = 128
 PROTOTYPES = "head/prototypes"
@@ -39,7 +40,7 @@ def noise_report(
 
     Args:
         run_dir: The run's folder, with its model file and its checkpoint.
-        faces: What `open_training_data` returned for the run's config; otherwise it is called here.
+        faces: What `training_pictures` returns for the run; otherwise it is called here.
         seed: Of the bootstrap over people; network and class vectors are held as they are.
         resamples: Its draws.
 
@@ -51,13 +52,13 @@ def noise_report(
         DataError: If the set is not the one the run was trained on.
         CheckpointMismatchError: If the folder holds no finished run with its checkpoint.
     """
-    config = read_config(run_dir)
-    if not (found := all_checkpoints(run_dir)) or not (run_dir / MODEL).is_file():
+    is_finished = (run_dir / CONFIG).is_file() and (run_dir / MODEL).is_file()
+    if not (found := all_checkpoints(run_dir)) or not is_finished:
         raise CheckpointMismatchError(
             f"{run_dir} must hold a finished run with its checkpoint, got none; run the same "
             "command again to finish it"
         )
-    faces = open_training_data(config) if faces is None else faces
+    faces = training_pictures(run_dir) if faces is None else faces
     trained_on = read_state(found[-1]).identity["data.fingerprint"]
     if faces.fingerprint != trained_on:
         raise DataError(
@@ -77,6 +78,26 @@ def noise_report(
             if chosen.any() and (spoilt or name == "clean")
         },
     }
+
+
+def training_pictures(run_dir: Path, path: Path | None = None) -> FaceSet:
+    """Open what a run was trained on, whatever device it ran on.
+
+    Args:
+        run_dir: The run's folder.
+        path: Where the set lies now; None for where it was.
+
+    Raises:
+        CheckpointMismatchError: If there is no run.
+        DataError: If the set is missing or broken.
+    """
+    try:
+        config = read_config(run_dir)
+    except FileNotFoundError as cause:
+        raise CheckpointMismatchError(f"{run_dir} must be the folder of a run, got none") from cause
+    data = config.data if path is None else replace(config.data, path=path)
+    # Pictures are looked at on the processor; the run's device may be another machine's.
+    return open_training_data(replace(config, data=data, device="cpu"))
 
 
 def _groups(faces: FaceSet) -> dict[str, NDArray[np.bool_]]:
