@@ -1,5 +1,6 @@
 """A gallery means the same whatever index it is searched in."""
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,18 @@ def test_a_stale_index_is_refused(make: Make, tmp_path: Path) -> None:
         Gallery(model="made", cards=units(4), index=index)
     index.clear()
     same(Gallery.load(tmp_path / "g", index=index), people(20))
+
+
+def test_a_template_is_the_same_on_every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By OpenBLAS three lengths of ten differ in the last digit between kinds of processor."""
+    gallery = people(3)
+    gallery.add("person 1", units(4, seed=9))
+    rows = np.concatenate([units(3)[1:2], units(4, seed=9)]).astype(np.float64)
+    added = [math.fsum(column) for column in rows.T]
+    length = math.sqrt(math.fsum(each * each for each in added))
+    monkeypatch.setattr(np.linalg, "norm", lambda *_, **__: pytest.fail("the processor's algebra"))
+    expected = [each / length for each in added]
+    np.testing.assert_allclose(gallery.template_of("person 1"), expected, rtol=1e-7)
 
 
 def test_an_index_of_other_rows_is_refused() -> None:

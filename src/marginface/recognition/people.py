@@ -134,6 +134,8 @@ class People:
 def template_of(rows: Rows) -> Rows:
     """Return the sum of embeddings, shape (n, dim), divided by its length."""
     added = rows.sum(axis=0, dtype=np.float64)
-    length = float(np.linalg.norm(added))
+    # Not np.linalg.norm: a BLAS adds as suits the processor, and an index that was made on another
+    # machine would then now and then be refused for a last digit.
+    length = float(np.sqrt(np.square(added).sum()))
     # Pictures that cancel say nothing; such a template is like nobody.
     return np.asarray(added / max(length, 1e-9), dtype=np.float32)
