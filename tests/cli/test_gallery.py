@@ -1,6 +1,7 @@
 """`marginface verify` and `marginface gallery`, on the public network and six portraits."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -116,5 +117,10 @@ def test_bad_calls(staff: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     fails(capsys, ["gallery", "remove", staff], 2, "at least one person")
     fails(capsys, ["gallery", "list", OBAMA], 1, "not a safetensors file|cut off")
     fails(capsys, ["identify", "sface", "absent", OBAMA], 1, "got nothing there")
+    folder = tmp_path / "photos" / os.fsdecode(b"caf\xe9")  # as other systems wrote it
+    folder.mkdir(parents=True)
+    shutil.copy(OBAMA, folder)
+    words = ["enroll", "no model is needed to see it", tmp_path / "g", tmp_path / "photos"]
+    fails(capsys, words, 2, r"name must be text in UTF-8, got 'caf\\udce9'; rename")
     fails(capsys, ["verify", "sface", OBAMA, tmp_path / "no.jpg"], 1, "could not be read")
     fails(capsys, ["verify", "sfase", OBAMA, OBAMA], 2, "did you mean 'sface'")

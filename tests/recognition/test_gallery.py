@@ -214,6 +214,13 @@ def test_refuses_rows(gallery: Gallery, rows: Rows, message: str) -> None:
         gallery.search(units(1)[0], k=0)
 
 
+@pytest.mark.parametrize("name", ["", " ", "caf\udce9"])
+def test_refuses_names(gallery: Gallery, name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"name must be (a person's|text in UTF-8), got"):
+        gallery.add(name, np.eye(1, gallery.dim, dtype=np.float32))
+    gallery.save(tmp_path / "whole")
+
+
 def test_refuses_files(gallery: Gallery, tmp_path: Path) -> None:
     gallery.add("anna", units(3))
     gallery.save(tmp_path / "g")

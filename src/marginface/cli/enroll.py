@@ -12,6 +12,7 @@ from marginface.cli.verify import Engine, Model, Weights
 from marginface.data.convert_formats import open_images
 from marginface.errors import NoFaceError, counted
 from marginface.recognition import Candidate, Gallery, MatchThreshold, Recognizer, embed_source
+from marginface.recognition.people import check_name
 
 # So many failed pictures are named; all are counted.
 NAMED = 20
@@ -36,6 +37,8 @@ def enroll(
         marginface enroll sface staff.gallery photos
     """
     source = open_images(photos)
+    for name in source.identities:  # before minutes of pictures
+        check_name(name)
     recognizer = Recognizer.load(model, weights=weights, engine=engine)
     held = open_gallery(gallery, recognizer) if gallery.exists() else Gallery.of(recognizer)
     embedded = embed_source(recognizer, source, np.arange(len(source.names)))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from marginface.errors import ModelFileError
 from marginface.recognition.gallery_file import StoredGallery, read_gallery, write_gallery
-from marginface.recognition.people import Candidate, People, Rows, template_of
+from marginface.recognition.people import Candidate, People, Rows, check_name, template_of
 from marginface.recognition.recognizer import Recognizer
 from marginface.search import ExactIndex, Index
 
@@ -164,14 +164,14 @@ class Gallery:
         A picture that the person has already, to a cosine of 1e-5 below 1, is not counted twice.
 
         Args:
-            name: Any text but nothing.
+            name: Any text but nothing; see `check_name`.
             embeddings: Unit embeddings of one picture or several, shape (dim,) or (n, dim).
 
         Raises:
-            ValueError: If the name is empty, or the rows are not unit embeddings of this length.
+            ValueError: If the name is empty or no text, or the rows are not unit embeddings of this
+                length.
         """
-        if not name.strip():
-            raise ValueError(f"name must be a person's, got {name!r}")
+        check_name(name)
         fresh = self._checked(embeddings, "embeddings")
         with self._lock:
             kept = [*self._people.rows.get(name, ())]

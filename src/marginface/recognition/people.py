@@ -131,6 +131,22 @@ class People:
         return template_of(self.rows[self._names[number]])
 
 
+def check_name(name: str) -> None:
+    """Raise unless somebody can be enrolled, and written into a file, by this name.
+
+    Raises:
+        ValueError: If it is empty, or holds what is no Unicode, as the name of a folder may.
+    """
+    if not name.strip():
+        raise ValueError(f"name must be a person's, got {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError as cause:
+        raise ValueError(
+            f"name must be text in UTF-8, got {name!r}; rename the person's folder"
+        ) from cause
+
+
 def template_of(rows: Rows) -> Rows:
     """Return the sum of embeddings, shape (n, dim), divided by its length."""
     added = rows.sum(axis=0, dtype=np.float64)
