@@ -53,11 +53,16 @@ def test_refuses_collections_of_something_else() -> None:
     assert len(index) == 1
 
 
-def test_tells_that_no_server_is_there() -> None:
+def test_tells_that_no_server_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        with pytest.raises(ServerError, match=f"server at {url} did not do what it was asked"):
+        told = f"server at {url} did not do what it was asked"
+        with pytest.raises(ServerError, match=told):
+            QdrantIndex(16, url=url)
+        # The client warns of a key that goes unencrypted, which here it may.
+        monkeypatch.setenv("QDRANT_API_KEY", "made")
+        with pytest.raises(ServerError, match=told):
             QdrantIndex(16, url=url)
 
 
@@ -72,6 +77,12 @@ def test_tells_that_no_server_is_there() -> None:
         ("ftp://localhost", "must be like"),
         ("folder/of/rows", "must be like"),
         ("https://:secret@example.org", "must not hold a key"),
+        ("http://secret@example.org", "must not hold a key"),
+        ("https://example.org/?api-key=secret", "must not hold a key"),
+        (
+            "http://127.0.0.1:99999",
+            r"must have a port in \[0, 65535\], got 'http://127.0.0.1:99999'",
+        ),
     ],
 )
 def test_refuses_urls(url: str, message: str) -> None:

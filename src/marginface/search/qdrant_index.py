@@ -11,6 +11,7 @@ Differs: the client's mode on disk is not offered, since it reads its rows by pi
 
 import importlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,14 +74,17 @@ class QdrantIndex(Index):
         if url == IN_MEMORY:
             self._client = self._package.QdrantClient(IN_MEMORY)
         else:
-            # No proxy of the environment sees the rows, and no thread asks for the version.
-            self._client = self._package.QdrantClient(
-                url=url,
-                api_key=_key(key_file),
-                timeout=timeout_s,
-                check_compatibility=False,
-                trust_env=False,
-            )
+            with warnings.catch_warnings():
+                # A key without https stays on this machine, see `_checked`.
+                warnings.filterwarnings("ignore", "Api key is used with an insecure", UserWarning)
+                # No proxy of the environment sees the rows, and no thread asks for the version.
+                self._client = self._package.QdrantClient(
+                    url=url,
+                    api_key=_key(key_file),
+                    timeout=timeout_s,
+                    check_compatibility=False,
+                    trust_env=False,
+                )
         self._open()
 
     def __len__(self) -> int:
@@ -201,6 +205,12 @@ class QdrantIndex(Index):
 
 def _checked(url: str) -> str:
     parts = urlsplit(url)
+    if parts.username or parts.password or parts.query:
+        raise ValueError(f"url must not hold a key; put it into a file, or into {KEY}")
+    try:
+        _ = parts.port
+    except ValueError as cause:
+        raise ValueError(f"url must have a port in [0, 65535], got {url!r}") from cause
     if url == IN_MEMORY or (parts.scheme == "https" and parts.hostname):
         pass
     elif parts.scheme != "http" or not parts.hostname:
@@ -212,8 +222,6 @@ def _checked(url: str) -> str:
             f"url must be https where another machine is meant, got {url!r}; embeddings identify "
             "people and must not travel unencrypted"
         )
-    if parts.username or parts.password:
-        raise ValueError(f"url must not hold a key; put it into a file, or into {KEY}")
     return url
 
 
