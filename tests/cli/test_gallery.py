@@ -105,6 +105,11 @@ def test_list_and_remove(staff: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     words = ["gallery", "remove", tmp_path / "g", "emmanuel_macron", "nobody"]
     fails(capsys, words, 2, "got 'nobody'")
     assert (tmp_path / "g").read_bytes() == before
+    # The last one too: the gallery is empty then, and a picture asked for is still named.
+    assert run(["gallery", "remove", str(tmp_path / "g"), "emmanuel_macron"]) == 0
+    capsys.readouterr()
+    assert run(["identify", "sface", str(tmp_path / "g"), str(OBAMA)]) == 0
+    assert re.search(r"barack_obama_0001\.jpg +nobody is enrolled", capsys.readouterr().out)
 
 
 def test_bad_calls(staff: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             why = row["failed"].replace(row["picture"], "the picture")
             table.add_row(row["picture"], "", "", why)
             continue
+        if not row["candidates"]:
+            table.add_row(row["picture"], "", "", "nobody is enrolled")
         for rank, each in enumerate(row["candidates"]):
             answer = {True: "match", False: "no match", None: ""}[each["is_match"]]
             table.add_row(
