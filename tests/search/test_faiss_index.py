@@ -103,6 +103,9 @@ def test_a_file_brings_everything_back(kind: Any, count: int, tmp_path: Path) ->
         mine, its = index.search(units(9, seed=1), k), other.search(units(9, seed=1), k)
         np.testing.assert_array_equal(mine.ids, its.ids)
         np.testing.assert_array_equal(mine.scores, its.scores)
+    (tmp_path / "new" / "i").chmod(0o640)  # for the group of a service
+    other.save(tmp_path / "new" / "i")
+    assert (tmp_path / "new" / "i").stat().st_mode & 0o777 == 0o640
     if count:
         other.remove([4])
         other.save(tmp_path / "new" / "i")

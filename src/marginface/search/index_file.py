@@ -62,12 +62,12 @@ def write_index(path: Path, stored: StoredIndex) -> None:
     with atomic_path(path) as temporary:
         # Before there is anything to read: a row identifies a person.
         temporary.touch(mode=0o600)
-        if path.exists():
-            temporary.chmod(path.stat().st_mode & 0o777)
         try:
             save_file(arrays, temporary, {KEY: json.dumps(about, sort_keys=True)})
         except SafetensorError as cause:  # the arrays are sound, so it is the disk
             raise OSError(str(cause)) from cause
+        # Afterwards: safetensors puts a file of its own in the place of that one.
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o600)
 
 
 def read_index(path: Path, kind: str) -> StoredIndex:
