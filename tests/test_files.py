@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -21,6 +22,19 @@ def test_the_new_one_or_the_old_one(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
     write_atomically(target, b"new")
     assert target.read_text() == "new"
+
+
+def test_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
+    """A service may save one gallery or index from several threads; the last one's stays."""
+    target = tmp_path / "file"
+    with atomic_path(target) as temporary:
+        temporary.write_text("slow")
+        other = Thread(target=write_atomically, args=(target, "fast"))
+        other.start()
+        other.join()
+        assert target.read_text() == "fast"
+    assert target.read_text() == "slow"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 
 from marginface.errors import CheckpointWriteError
 
@@ -43,7 +44,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         CheckpointWriteError: If the disk refuses; `target` is then what it was before.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{get_ident()}.part")
     try:
         with disk_told(target):
             target.parent.mkdir(parents=True, exist_ok=True)
