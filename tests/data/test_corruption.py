@@ -55,6 +55,19 @@ def test_the_draw_is_what_the_equation_says(pack: PackedFaces) -> None:
     assert CorruptedFaces(pack, BOTH).labels.tolist() == expected
 
 
+def test_the_kind_of_damage_is_drawn_apart_from_its_strength(pack: PackedFaces) -> None:
+    """The second word says which kind, the third how strong; one word for both would tie them."""
+    kinds = {row[0]: row[3] for row in CorruptedFaces(pack, BOTH).rows() if row[3]}
+    for name, kind in kinds.items():
+        digest = hashlib.sha256(f"7 low quality {name}".encode()).digest()
+        assert kind == ("small", "blurred", "dark")[int.from_bytes(digest[8:16], "little") % 3]
+    grey = np.full((20, 20, 3), 100, np.uint8)
+    means = [
+        damage(grey, np.array([0, 2, at, 5], np.uint64)).mean() for at in (0, 2**63, 2**64 - 1)
+    ]
+    np.testing.assert_allclose(means, [10, 20, 30], atol=1)
+
+
 def test_every_other_person_is_as_likely(pack: PackedFaces) -> None:
     counts = np.zeros((8, 8))
     for seed in range(60):
