@@ -133,6 +133,12 @@ def test_nobody_is_sent_anywhere_by_a_search(
     assert server.count("staff.gallery").count == 0
     told = "collection 'other' holds nobody"
     fails(capsys, ["identify", "sface", staff, OBAMA, *SERVER, "--collection", "other"], 1, told)
+    # Of nobody there is nothing to be filled in, and nothing amiss.
+    held = Gallery.load(staff)
+    for name in held.names:
+        held.remove(name)
+    held.save(staff)
+    assert found(staff, *SERVER)["pictures"][0]["candidates"] == []
 
 
 def test_bad_calls(
