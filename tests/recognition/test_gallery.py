@@ -148,6 +148,10 @@ def test_refuses_another_model() -> None:
     other.network._mean = other.network._mean + 40
     with pytest.raises(ModelFileError, match="enrol everybody anew"):
         gallery.check(other)
+    cards = first.embed_aligned(made_pictures())
+    cards[2] = -cards[2]  # one picture of four is enough
+    with pytest.raises(ModelFileError, match=r"elsewhere \(cosine -1\.000\)"):
+        Gallery(model="made", cards=cards).check(first)
     with pytest.raises(ModelFileError, match="embeddings of made, dim 8; model 1 has dim 16"):
         Gallery(model="made", cards=units(4, dim=8)).check(first)
 

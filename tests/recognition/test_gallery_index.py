@@ -120,6 +120,12 @@ def test_an_index_of_other_rows_is_refused() -> None:
     index.add([77], units(1, seed=9))
     with pytest.raises(IndexMismatchError, match="got one the gallery does not know"):
         gallery.search(units(1, seed=9)[0])
+    # Who was removed is named by nobody, even if the index still holds the row.
+    gallery = people(3, index := ExactIndex(16))
+    gallery.remove("person 2")
+    index.add([2], units(3)[2:])
+    with pytest.raises(IndexMismatchError, match="got one the gallery does not know"):
+        gallery.search(units(3)[2])
 
 
 def test_an_index_that_refuses_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginface.search import Index, fingerprint_of, measured_recall
+from marginface.search import ExactIndex, Index, fingerprint_of, measured_recall
 from tests.search.indices import KINDS, Rows, by_sorting, near, units
 
 
@@ -112,6 +112,17 @@ def test_rows_of_any_length(index: Index) -> None:
     best, scores = by_sorting(np.arange(30), rows, rows, 2)
     np.testing.assert_array_equal(found.ids, best)
     np.testing.assert_allclose(found.scores, scores, rtol=1e-6, atol=1e-9)
+
+
+def test_the_bound_is_of_the_longest_row_whenever_it_came() -> None:
+    """Rows that float32 cannot tell apart: a bound of the short row would let it decide."""
+    rows, probes = near(units(1, 512).repeat(400, 0), 1e-6, seed=2), units(40, 512, seed=3)
+    for short_first in (True, False):
+        index = ExactIndex(512)
+        for place, part in ((400, 1e-6 * rows[:1]), (0, rows))[:: 1 if short_first else -1]:
+            index.add(np.arange(place, place + len(part)), part)
+        index.remove([400])
+        holds(index, range(400), rows, probes, 1)
 
 
 def test_keeps_its_own_copy(index: Index) -> None:
