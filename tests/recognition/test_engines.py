@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from marginface.backbones import make_backbone
 from marginface.errors import MissingExtraError, ModelFileError
 from marginface.recognition import ENGINES, Gallery, ModelContract, Recognizer, save_onnx
+from marginface.recognition.engines import OnnxRuntimeSession
 from marginface.recognition.network import OnnxNetwork
 from marginface.weights import resolve_weights
 
@@ -51,6 +52,14 @@ def test_onnxruntime_is_what_runs_a_file(model: tuple[Path, Recognizer]) -> None
     assert Recognizer.load(model[0]).network.engine.startswith("onnxruntime 1.")
     assert Recognizer.load(model[0], engine="onnxruntime").network.engine.startswith("onnxruntime")
     assert model[1].network.engine.startswith("torch 2.")
+
+
+def test_onnxruntime_takes_as_many_threads_as_torch(
+    model: tuple[Path, Recognizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    options = OnnxRuntimeSession(model[0])._session.get_session_options()
+    assert options.intra_op_num_threads == 3
 
 
 def test_refuses_an_engine_nobody_knows(model: tuple[Path, Recognizer]) -> None:

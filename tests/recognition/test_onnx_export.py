@@ -92,6 +92,15 @@ def test_a_report_on_made_pictures_alone(recognizer: Recognizer, tmp_path: Path)
     assert Recognizer.load(tmp_path / "model.onnx").contract == CONTRACT
 
 
+def test_float32_that_gives_other_features_is_not_written(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marginface.recognition.onnx_export.AGREEMENT", 1e-12)
+    with pytest.raises(ModelFileError, match="must give the network's own features"):
+        export_onnx(recognizer, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_report_on_a_list_is_what_both_give_alone(
     recognizer: Recognizer, folder: Path, tmp_path: Path
 ) -> None:
