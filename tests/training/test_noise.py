@@ -188,7 +188,7 @@ def test_the_report_refuses_other_data_and_unfinished_runs(
     (tmp_path / "config.json").write_text((noisy / "config.json").read_text())
     with pytest.raises(CheckpointMismatchError, match="finished run with its checkpoint"):
         noise_report(tmp_path)
-    with pytest.raises(CheckpointMismatchError, match="finished run with its checkpoint"):
+    with pytest.raises(CheckpointMismatchError, match=r"must be a run's folder, with config\.json"):
         noise_report(tmp_path / "nowhere")
 
 
@@ -206,7 +206,7 @@ def test_a_run_from_another_device_is_looked_at_here(
     capsys.readouterr()
     words[1] = str(tmp_path / "nowhere")
     assert run_words(words) == 1
-    assert "nowhere must be the folder of a run, got none" in capsys.readouterr().err
+    assert "nowhere must be a run's folder, with config.json" in capsys.readouterr().err
 
 
 def test_the_command_shows_the_groups(

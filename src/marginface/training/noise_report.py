@@ -53,6 +53,7 @@ def noise_report(
         CheckpointMismatchError: If the folder holds no finished run with its checkpoint.
     """
     is_finished = (run_dir / CONFIG).is_file() and (run_dir / MODEL).is_file()
+    read_config(run_dir)  # which says where no run is
     if not (found := all_checkpoints(run_dir)) or not is_finished:
         raise CheckpointMismatchError(
             f"{run_dir} must hold a finished run with its checkpoint, got none; run the same "
@@ -91,10 +92,7 @@ def training_pictures(run_dir: Path, path: Path | None = None) -> FaceSet:
         CheckpointMismatchError: If there is no run.
         DataError: If the set is missing or broken.
     """
-    try:
-        config = read_config(run_dir)
-    except FileNotFoundError as cause:
-        raise CheckpointMismatchError(f"{run_dir} must be the folder of a run, got none") from cause
+    config = read_config(run_dir)
     data = config.data if path is None else replace(config.data, path=path)
     # Pictures are looked at on the processor; the run's device may be another machine's.
     return open_training_data(replace(config, data=data, device="cpu"))
