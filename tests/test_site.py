@@ -12,7 +12,7 @@ import pytest
 from docstrings import to_rst
 from marginface.cli.app import app
 from offline import requests_in, requests_of
-from pages import GROUPS, command_reference
+from pages import GROUPS, command_reference, gather
 from reference import ROOMS, public_names, write_reference
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -132,7 +132,18 @@ def test_every_page_stands_in_one_group() -> None:
     grouped = [name for names in GROUPS.values() for name in names.values()]
     pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
     made = {"README", "CONVENTIONS", "CONTRIBUTING", "CHANGELOG", "commands", "reference/index"}
-    assert sorted(grouped) == sorted(pages | made)
+    assert sorted(grouped) == sorted(pages | made | {"benchmarks"})
+
+
+def test_every_link_of_a_page_leads_to_a_page_of_the_site(tmp_path: Path) -> None:
+    gather(tmp_path / "pages")
+    seen = 0
+    for page in (tmp_path / "pages").glob("*.md"):
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if not link.startswith(("http", "reference/")):
+                assert (page.parent / link).is_file(), f"{page.name} links to {link}"
+                seen += 1
+    assert seen > 50
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ GROUPS = {
     },
     "The project": {
         "Results": "results",
+        "Speed": "benchmarks",
         "How the house is built": "architecture",
         "Contributing": "CONTRIBUTING",
         "Changelog": "CHANGELOG",
@@ -68,6 +69,8 @@ def gather(out: Path) -> None:
     for name in ABOVE:
         text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
         (out / f"{name}.md").write_text(text.replace("](docs/", "]("), encoding="utf-8")
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    (out / "benchmarks.md").write_text(text.replace("](../docs/", "]("), encoding="utf-8")
     _write_examples(out / "examples")
     (out / "commands.md").write_text(command_reference(), encoding="utf-8")
     with (out / "index.md").open("a", encoding="utf-8") as index:
@@ -88,6 +91,7 @@ def command_reference() -> str:
 
 
 def _turned(text: str) -> str:
+    text = text.replace("](../benchmarks/README.md", "](benchmarks.md")
     text = re.sub(r"\]\(\.\./(examples/\w+)\.py\)", r"](\1.md)", text)
     return text.replace("](../", "](")
 
