@@ -210,13 +210,13 @@ class WayBack:
         self.senders = walk.precision.rounded(embeddings * row_factors[:, None])
         self._to_embeddings = torch.zeros_like(embeddings)
         self.to_prototypes: Tensor | None = None
-        # Of one chunk, whose gradient is used up at once or goes to scattered places.
-        self._memory = embeddings.new_empty(walk.chunk, embeddings.shape[1])
-        self._is_in_place = update is None and walk.visited is None
         if update is None:
             self.to_prototypes = walk.gradient_memory(embeddings, prototypes)
-        if self.to_prototypes is not None and self._is_in_place:
+        if self.to_prototypes is not None and walk.visited is None:
             self._memory = self.to_prototypes
+        else:  # of one chunk, whose gradient is used up at once or goes to scattered places
+            self._memory = embeddings.new_empty(walk.chunk, embeddings.shape[1])
+        self._is_in_place = self._memory is self.to_prototypes
 
     @property
     def to_embeddings(self) -> Tensor:
