@@ -6,12 +6,12 @@ import torch
 
 from marginface.errors import unknown_name
 from marginface.search.exact import PRODUCTS, search_topk
-from marginface.search.index import Ids, Index, Nearest, Rows, fingerprint_of
+from marginface.search.index import Ids, Nearest, Rows
 from marginface.search.index_file import StoredIndex, read_index, write_index
-from marginface.search.table import RowTable
+from marginface.search.table import RowTable, TableIndex
 
 
-class ExactIndex(Index):
+class ExactIndex(TableIndex):
     """Rows in memory, all of them read for every search; 4 dim bytes a row and nothing else.
 
     Args:
@@ -32,15 +32,6 @@ class ExactIndex(Index):
         if products not in PRODUCTS:
             raise unknown_name("products", products, PRODUCTS)
         self.products = products
-        self._table = RowTable(dim)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def fingerprint(self) -> str:
-        """Return what `fingerprint_of` says of the rows held."""
-        with self._turns.reading():
-            return fingerprint_of(self._table.ids, self._table.rows)
 
     def save(self, path: str | Path) -> None:
         """Write the rows to a file that, when new, may be read by its owner only.

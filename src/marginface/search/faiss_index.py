@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from marginface.errors import DataError, MissingExtraError
 from marginface.search.exact_index import search_table
-from marginface.search.index import Ids, Index, Nearest, Rows, filled, fingerprint_of, rescored
+from marginface.search.index import Ids, Nearest, Rows, filled, rescored
 from marginface.search.index_file import StoredIndex, read_index, write_index
-from marginface.search.table import RowTable
+from marginface.search.table import RowTable, TableIndex
 
 # Rows the points are learnt from, and probes searched at a time.
 LEARNT_FROM = 20_000
@@ -33,7 +33,7 @@ PROBES = 1024
 OUTGROWN = 4
 
 
-class FaissIndex(Index):
+class FaissIndex(TableIndex):
     """Rows in memory with codes beside them: 4 dim bytes a row, and dim / 4 of codes.
 
     Args:
@@ -53,18 +53,9 @@ class FaissIndex(Index):
             raise ValueError(f"smallest must be at least 640, got {smallest}")
         self._faiss = load_faiss()
         self.candidates, self.smallest = candidates, smallest
-        self._table = RowTable(dim)
         self._codes: Any = None
         self._code_ids = np.empty(0, np.int64)
         self._learnt_at = 0
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def fingerprint(self) -> str:
-        """Return what `fingerprint_of` says of the rows held."""
-        with self._turns.reading():
-            return fingerprint_of(self._table.ids, self._table.rows)
 
     def save(self, path: str | Path) -> None:
         """Write rows and codes to a file that, when new, may be read by its owner only.

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from marginface.search.index import Ids, Rows
+from marginface.search.index import Ids, Index, Rows, fingerprint_of
 
 # Rows that move at a time when others are removed, so that no second table is made.
 BLOCK = 1 << 14
@@ -88,3 +88,23 @@ class RowTable:
         self._id_room = np.zeros(size, np.int64)
         self._room = np.zeros((size, rows.shape[1]), np.float32)
         self._id_room[: self._size], self._room[: self._size] = ids, rows
+
+
+class TableIndex(Index):
+    """An index whose rows lie in memory.
+
+    Args:
+        dim: Length of a row.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self._table = RowTable(dim)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def fingerprint(self) -> str:
+        """Return what `fingerprint_of` says of the rows held."""
+        with self._turns.reading():
+            return fingerprint_of(self._table.ids, self._table.rows)
