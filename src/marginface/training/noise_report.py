@@ -22,7 +22,7 @@ from marginface.recognition import Recognizer
 from marginface.sphere import normalise
 from marginface.training.build import open_training_data
 from marginface.training.checkpoint import all_checkpoints, read_state, read_tensors
-from marginface.training.rundir import CONFIG, MODEL, read_config
+from marginface.training.rundir import MODEL, read_config
 
 BATCH = 128
 PROTOTYPES = "head/prototypes"
@@ -52,9 +52,8 @@ def noise_report(
         DataError: If the set is not the one the run was trained on.
         CheckpointMismatchError: If the folder holds no finished run with its checkpoint.
     """
-    is_finished = (run_dir / CONFIG).is_file() and (run_dir / MODEL).is_file()
     read_config(run_dir)  # which says where no run is
-    if not (found := all_checkpoints(run_dir)) or not is_finished:
+    if not (found := all_checkpoints(run_dir)) or not (run_dir / MODEL).is_file():
         raise CheckpointMismatchError(
             f"{run_dir} must hold a finished run with its checkpoint, got none; run the same "
             "command again to finish it"
